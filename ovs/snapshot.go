@@ -50,6 +50,9 @@ type Bridge struct {
 	// Detail is what ovs-vswitchd and OpenFlow say of the bridge. It is nil
 	// for bridges that observe was not asked to look into.
 	Detail *Detail
+	// DetailError says why Detail is nil although it was asked for; "" if it
+	// was read or not asked for.
+	DetailError string
 }
 
 // Detail is the part of a bridge's state that is not in the database.
