@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpf owns the data path in the kernel: it loads the programs in
+// bpf/src, attaches them to devices, and is the only writer of their tables.
+//
+// A Lane starts closed and empty. Its tables are the kernel's memory itself:
+// what Ports and Rows return is what the program sees, not what was once
+// written. The package knows devices by ifindex, bridges by a small number,
+// and nothing of where that knowledge comes from; what should be in the tables
+// is decided in sync/plan and ordered in sync/diff.
+//
+// A Lane is for one goroutine; Counters and ReadEvents may be used from
+// others.
+package bpf

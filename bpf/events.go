@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// Event says that a source was seen which the FDB does not know there. It is
+// a reason to look at OVS's MAC table, no more: events may be lost.
+type Event struct {
+	Key
+	// IfIndex is the device that the frame came from.
+	IfIndex int
+	// Moved tells that the station is known on another port, and its row now
+	// marked; else it is not known at all.
+	Moved bool
+}
+
+// ReadEvents waits until the deadline for events and returns what there is.
+// A deadline in the past returns what is waiting already.
+func (l *Lane) ReadEvents(deadline time.Time) ([]Event, error) {
+	var (
+		events []Event
+		rec    ringbuf.Record
+	)
+	l.events.SetDeadline(deadline)
+	for {
+		err := l.events.ReadInto(&rec)
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
+			return events, nil
+		}
+		if err != nil {
+			return events, fmt.Errorf("read events: %w", err)
+		}
+		if len(rec.RawSample) < 16 {
+			continue
+		}
+		e := Event{
+			Key:     keyOf(binary.NativeEndian.Uint64(rec.RawSample)),
+			IfIndex: l.ports.ifindexAt(int(binary.NativeEndian.Uint32(rec.RawSample[8:]))),
+			Moved:   laneEventKind(binary.NativeEndian.Uint32(rec.RawSample[12:])) == laneEventKindEVENT_MOVED,
+		}
+		events = append(events, e)
+		if rec.Remaining == 0 {
+			return events, nil
+		}
+	}
+}

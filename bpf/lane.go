@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Config sizes a Lane.
+type Config struct {
+	// Rows is how many stations the FDB must hold; 0 means DefaultRows.
+	Rows int
+	// Ports is how many devices may be on the lane; 0 means DefaultPorts.
+	Ports int
+}
+
+// Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 640 bytes
+// and 256 more per CPU.
+const (
+	DefaultRows  = 65536
+	DefaultPorts = 1024
+	maxRows      = 1 << 24
+	maxPorts     = 1 << 15
+)
+
+// Lane is the loaded data path. Closing it, or the end of the process, takes
+// every program off its device: nothing is pinned.
+type Lane struct {
+	objs   laneObjects
+	fdb    *fdb
+	ports  *portTable
+	events *ringbuf.Reader
+	grace  *gracePeriod
+	ticks  float64 // jiffies a second
+	names  []string
+	links  map[int]link.Link // by ifindex
+}
+
+// New loads the programs and makes empty tables, with the lane closed.
+func New(cfg Config) (*Lane, error) {
+	if cfg.Rows == 0 {
+		cfg.Rows = DefaultRows
+	}
+	if cfg.Ports == 0 {
+		cfg.Ports = DefaultPorts
+	}
+	if cfg.Rows < 1 || cfg.Rows > maxRows {
+		return nil, fmt.Errorf("load BPF programs: %d FDB rows: want 1 to %d", cfg.Rows, maxRows)
+	}
+	if cfg.Ports < 1 || cfg.Ports > maxPorts {
+		return nil, fmt.Errorf("load BPF programs: %d ports: want 1 to %d", cfg.Ports, maxPorts)
+	}
+	// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK; on later ones
+	// a failure does not matter, on earlier ones loading says so.
+	_ = rlimit.RemoveMemlock()
+
+	spec, err := loadLane()
+	if err != nil {
+		return nil, fmt.Errorf("read BPF object: %w", err)
+	}
+	names, err := reasonNames(spec)
+	if err != nil {
+		return nil, err
+	}
+	// Half full at most, so that a place is found at once.
+	buckets := powerOfTwo(cfg.Rows * 2 / int(laneLimitsBUCKET_ROWS))
+	slots := powerOfTwo(cfg.Ports)
+	seed := rand.Uint64()
+	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
+		spec.Maps[name].MaxEntries = uint32(slots)
+	}
+	spec.Maps[laneMapFdb].MaxEntries = uint32(buckets)
+	for name, value := range map[string]any{
+		laneVarFdbMask:  uint32(buckets - 1),
+		laneVarPortMask: uint32(slots - 1),
+		laneVarFdbSeed:  seed,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set BPF constant %s: %w", name, err)
+		}
+	}
+
+	l := &Lane{names: names, links: make(map[int]link.Link)}
+	if err := spec.LoadAndAssign(&l.objs, nil); err != nil {
+		var ve *ebpf.VerifierError
+		if errors.As(err, &ve) {
+			return nil, fmt.Errorf("load BPF programs: the kernel's verifier refused them: %w", err)
+		}
+		return nil, fmt.Errorf("load BPF programs (root and Linux 5.15 or later needed): %w", err)
+	}
+	if err := l.open(buckets, slots, seed); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Lane) open(buckets, slots int, seed uint64) error {
+	var err error
+	if l.grace, err = newGracePeriod(); err != nil {
+		return err
+	}
+	if l.fdb, err = openFDB(l.objs.Fdb, buckets, seed, l.grace.Wait); err != nil {
+		return err
+	}
+	if l.ports, err = openPorts(l.objs.Ports, slots); err != nil {
+		return err
+	}
+	if l.events, err = ringbuf.NewReader(l.objs.Events); err != nil {
+		return fmt.Errorf("open ring buffer: %w", err)
+	}
+	l.ticks, err = l.measureTicks(100 * time.Millisecond)
+	return err
+}
+
+// Close detaches every program and frees the tables.
+func (l *Lane) Close() error {
+	var errs []error
+	for _, lk := range l.links {
+		errs = append(errs, lk.Close())
+	}
+	l.links = nil
+	if l.events != nil {
+		errs = append(errs, l.events.Close())
+	}
+	if l.grace != nil {
+		errs = append(errs, l.grace.Close())
+	}
+	errs = append(errs, l.objs.Close())
+	// The mappings go last: the maps' readers have ended.
+	if l.fdb != nil {
+		errs = append(errs, l.fdb.close())
+	}
+	if l.ports != nil {
+		errs = append(errs, l.ports.close())
+	}
+	return errors.Join(errs...)
+}
+
+func powerOfTwo(n int) int {
+	if n < 2 {
+		return 1
+	}
+	return 1 << bits.Len(uint(n-1))
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// ErrExpired says that the lease ran out before it was renewed: the lane is
+// closed, and OVS must be looked at anew before Open.
+var ErrExpired = errors.New("lease has run out")
+
+// Open opens the lane for d from now on.
+func (l *Lane) Open(d time.Duration) error { return l.renew(d, true) }
+
+// Renew keeps the lane open for d from now on. A lane that is closed stays
+// closed, and ErrExpired tells.
+func (l *Lane) Renew(d time.Duration) error { return l.renew(d, false) }
+
+// Shut closes the lane at once: every frame passes.
+func (l *Lane) Shut() error {
+	if err := l.objs.Lease.Set(uint64(0)); err != nil {
+		return fmt.Errorf("close the lane: %w", err)
+	}
+	return nil
+}
+
+func (l *Lane) renew(d time.Duration, reopen bool) error {
+	r := laneRenewal{Ticks: uint64(d.Seconds() * l.ticks)}
+	if reopen {
+		r.Reopen = 1
+	}
+	r, err := l.runRenewal(r)
+	if err != nil {
+		return err
+	}
+	if r.Expired != 0 && !reopen {
+		return ErrExpired
+	}
+	return nil
+}
+
+func (l *Lane) runRenewal(r laneRenewal) (laneRenewal, error) {
+	var in bytes.Buffer
+	if err := binary.Write(&in, binary.NativeEndian, r); err != nil {
+		return r, fmt.Errorf("renew the lease: %w", err)
+	}
+	out := in.Bytes()
+	if _, err := l.objs.RenewLease.Run(&ebpf.RunOptions{Context: in.Bytes(), ContextOut: &out}); err != nil {
+		return r, fmt.Errorf("renew the lease: %w", err)
+	}
+	if err := binary.Read(bytes.NewReader(out), binary.NativeEndian, &r); err != nil {
+		return r, fmt.Errorf("renew the lease: %w", err)
+	}
+	return r, nil
+}
+
+// jiffies reads the kernel's clock that the program uses.
+func (l *Lane) jiffies() (uint64, error) {
+	r, err := l.runRenewal(laneRenewal{})
+	return r.Now, err
+}
+
+// measureTicks finds out how many jiffies a second has: CONFIG_HZ, which the
+// kernel does not tell.
+func (l *Lane) measureTicks(d time.Duration) (float64, error) {
+	start := time.Now()
+	first, err := l.jiffies()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(d)
+	last, err := l.jiffies()
+	if err != nil {
+		return 0, err
+	}
+	measured := float64(last-first) / time.Since(start).Seconds()
+	best := 100.0
+	for _, hz := range []float64{250, 300, 1000} {
+		if abs(measured-hz) < abs(measured-best) {
+			best = hz
+		}
+	}
+	return best, nil
+}
+
+func abs(f float64) float64 {
+	if f < 0 {
+		return -f
+	}
+	return f
+}
+
+// stamp returns the keep-alive stamp of now; 0, which makes the next frame a
+// keep-alive, when the clock can't be read.
+func (l *Lane) stamp() uint16 {
+	now, err := l.jiffies()
+	if err != nil {
+		return 0
+	}
+	return uint16(now >> laneLimitsSTAMP_SHIFT)
+}

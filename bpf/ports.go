@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// Mode says how a program sits on a device.
+type Mode int
+
+// The modes of a port. ModeTarget attaches nothing: frames only go to it.
+const (
+	ModeTarget Mode = iota
+	ModeNative
+	ModeGeneric
+)
+
+// VLANMode says how a port carries VLANs (Port:vlan_mode).
+type VLANMode int
+
+// The VLAN modes that the program knows.
+const (
+	Trunk VLANMode = iota
+	Access
+	NativeTagged
+	NativeUntagged
+)
+
+// Rule is what the program knows of a port.
+type Rule struct {
+	// Watch looks at frames from the port (VLAN, source); Ingress lets them
+	// take the lane; Egress lets frames be sent to the port.
+	Watch, Ingress, Egress bool
+	// Observe counts what would take the lane and passes it.
+	Observe bool
+	// Protected is Port:protected.
+	Protected bool
+	// Checksum guards against frames whose L4 checksum is not finished.
+	Checksum bool
+	// VLANMode and VID (Port:tag) say which VLAN a frame is in; VLANs holds
+	// those whose frames are looked at.
+	VLANMode VLANMode
+	VID      ovs.VLAN
+	VLANs    ovs.VLANSet
+	// MaxFrame is the largest frame in bytes that the port sends, Ethernet
+	// header included, 802.1Q tag not.
+	MaxFrame int
+	// Bridge is the number of the port's bridge, 1 to MaxBridges.
+	Bridge uint8
+	// KeepAlive is the interval at which a frame of each station passes.
+	KeepAlive time.Duration
+}
+
+// Port is a device on the lane.
+type Port struct {
+	IfIndex int
+	Mode    Mode
+	Rule    Rule
+	// Gone tells that the kernel has dropped the device from the lane: it
+	// was deleted, or moved to another network namespace.
+	Gone bool
+}
+
+// ErrPortTableFull says that no slot is free near the device's ifindex.
+var ErrPortTableFull = errors.New("port table is full")
+
+// portTable is the one writer of the ports map.
+type portTable struct {
+	mem   []byte
+	slots []lanePort
+	// cleared holds slots that a running program may still be reading.
+	cleared map[int]struct{}
+	modes   map[int]Mode // by ifindex
+	rules   map[int]Rule // by ifindex, as last written
+}
+
+func openPorts(m *ebpf.Map, slots int) (*portTable, error) {
+	mem, err := mapMemory(m, slots*int(unsafe.Sizeof(lanePort{})))
+	if err != nil {
+		return nil, fmt.Errorf("map the port table: %w", err)
+	}
+	return &portTable{
+		mem:     mem,
+		slots:   unsafe.Slice((*lanePort)(unsafe.Pointer(&mem[0])), slots),
+		cleared: make(map[int]struct{}),
+		modes:   make(map[int]Mode),
+		rules:   make(map[int]Rule),
+	}, nil
+}
+
+func (t *portTable) close() error { return unix.Munmap(t.mem) }
+
+func (t *portTable) slotOf(ifindex int) (int, bool) {
+	for i := range int(laneLimitsPORT_PROBES) {
+		s := (ifindex + i) & (len(t.slots) - 1)
+		if t.ifindexAt(s) == ifindex && ifindex != 0 {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+func (t *portTable) ifindexAt(slot int) int {
+	if slot >= len(t.slots) {
+		return 0
+	}
+	return int(atomic.LoadUint32(&t.slots[slot].Ifindex))
+}
+
+func (t *portTable) free(ifindex int) (int, bool) {
+	for i := range int(laneLimitsPORT_PROBES) {
+		s := (ifindex + i) & (len(t.slots) - 1)
+		if _, wait := t.cleared[s]; !wait && t.ifindexAt(s) == 0 {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+func (t *portTable) setWord(slot int, w uint64) {
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule)), w)
+}
+
+func (r lanePortRule) word() uint64 {
+	return uint64(r.Vid) | uint64(r.MaxFrame)<<16 | uint64(r.Flags)<<32 | uint64(r.Bridge)<<48 | uint64(r.Keepalive)<<56
+}
+
+// pack gives the rule as the program reads it, but for the VLANs; ticks is
+// the number of jiffies a second.
+func (r Rule) pack(ticks float64) lanePortRule {
+	var flags laneRuleFlag
+	for _, f := range []struct {
+		on   bool
+		flag laneRuleFlag
+	}{
+		{r.Watch, laneRuleFlagRULE_WATCH},
+		{r.Ingress, laneRuleFlagRULE_INGRESS},
+		{r.Egress, laneRuleFlagRULE_EGRESS},
+		{r.Observe, laneRuleFlagRULE_OBSERVE},
+		{r.Protected, laneRuleFlagRULE_PROTECTED},
+		{r.Checksum, laneRuleFlagRULE_CHECKSUM},
+		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
+		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
+		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},
+	} {
+		if f.on {
+			flags |= f.flag
+		}
+	}
+	keep := min(r.KeepAlive.Seconds()*ticks/float64(int(1)<<laneLimitsSTAMP_SHIFT), 255)
+	return lanePortRule{
+		Vid:       uint16(r.VID),
+		MaxFrame:  uint16(min(r.MaxFrame, 0xffff)),
+		Flags:     uint16(flags),
+		Bridge:    r.Bridge,
+		Keepalive: uint8(keep),
+	}
+}
+
+// Ports reads the port table back, in the order of its slots.
+func (l *Lane) Ports() []Port {
+	var ports []Port
+	for s := range l.ports.slots {
+		ifindex := l.ports.ifindexAt(s)
+		if ifindex == 0 {
+			continue
+		}
+		ports = append(ports, Port{
+			IfIndex: ifindex,
+			Mode:    l.ports.modes[ifindex],
+			Rule:    l.ports.rules[ifindex],
+			Gone:    l.gone(ifindex, s),
+		})
+	}
+	return ports
+}
+
+// gone asks the kernel, which takes a vanished device out of the devmap and
+// the link by itself.
+func (l *Lane) gone(ifindex, slot int) bool {
+	var dev devmapValue
+	if err := l.objs.Targets.Lookup(uint32(slot), &dev); err != nil || int(dev.IfIndex) != ifindex {
+		return true
+	}
+	lk, ok := l.links[ifindex]
+	if !ok {
+		return false
+	}
+	info, err := lk.Info()
+	return err != nil || info.XDP() == nil || int(info.XDP().Ifindex) != ifindex
+}
+
+// devmapValue is struct bpf_devmap_val of linux/bpf.h.
+type devmapValue struct {
+	IfIndex uint32
+	ProgFD  uint32
+}
+
+// AddPort puts a device on the lane, with a rule that passes every frame until
+// SetRule. The device must exist in the daemon's network namespace.
+func (l *Lane) AddPort(ifindex int, mode Mode) error {
+	slot, ok := l.ports.free(ifindex)
+	if !ok {
+		if err := l.settlePorts(); err != nil {
+			return err
+		}
+		if slot, ok = l.ports.free(ifindex); !ok {
+			return fmt.Errorf("add device %d to the lane: %w", ifindex, ErrPortTableFull)
+		}
+	}
+	if err := l.objs.Targets.Put(uint32(slot), devmapValue{IfIndex: uint32(ifindex)}); err != nil {
+		return fmt.Errorf("add device %d to the devmap: %w", ifindex, err)
+	}
+	p := &l.ports.slots[slot]
+	l.ports.setWord(slot, 0)
+	p.Vlans = [64]uint64{}
+	if err := l.attach(ifindex, mode); err != nil {
+		return errors.Join(err, l.objs.Targets.Delete(uint32(slot)))
+	}
+	l.ports.modes[ifindex] = mode
+	l.ports.rules[ifindex] = Rule{}
+	if err := l.zeroCounters(slot); err != nil {
+		return err
+	}
+	atomic.StoreUint32(&p.Ifindex, uint32(ifindex))
+	return nil
+}
+
+func (l *Lane) attach(ifindex int, mode Mode) error {
+	flags := link.XDPDriverMode
+	switch mode {
+	case ModeTarget:
+		return nil
+	case ModeGeneric:
+		flags = link.XDPGenericMode
+	}
+	lk, err := link.AttachXDP(link.XDPOptions{Program: l.objs.OvsXdp, Interface: ifindex, Flags: flags})
+	if err != nil {
+		return fmt.Errorf("attach XDP to device %d: %w", ifindex, err)
+	}
+	l.links[ifindex] = lk
+	return nil
+}
+
+// SetRule changes what the program does with a port. A change of the VLANs
+// lets frames from the port pass until it is whole.
+func (l *Lane) SetRule(ifindex int, r Rule) error {
+	slot, ok := l.ports.slotOf(ifindex)
+	if !ok {
+		return fmt.Errorf("set rule of device %d: it is not on the lane", ifindex)
+	}
+	if old := l.ports.rules[ifindex]; old.VLANs != r.VLANs {
+		l.ports.setWord(slot, 0)
+		if old != (Rule{}) {
+			if err := l.grace.Wait(); err != nil {
+				return err
+			}
+		}
+		for i, w := range r.VLANs {
+			atomic.StoreUint64(&l.ports.slots[slot].Vlans[i], w)
+		}
+	}
+	l.ports.rules[ifindex] = r
+	l.ports.setWord(slot, r.pack(l.ticks).word())
+	return nil
+}
+
+// RemovePort takes a device off the lane, with every row that points at it.
+func (l *Lane) RemovePort(ifindex int) error {
+	slot, ok := l.ports.slotOf(ifindex)
+	if !ok {
+		return nil
+	}
+	l.ports.setWord(slot, 0)
+	l.fdb.each(func(key uint64, word *uint64) {
+		if int(rowOf(atomic.LoadUint64(word)).Slot) == slot {
+			l.fdb.remove(key)
+		}
+	})
+	var errs []error
+	if lk, ok := l.links[ifindex]; ok {
+		if err := lk.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("detach XDP from device %d: %w", ifindex, err))
+		}
+		delete(l.links, ifindex)
+	}
+	if err := l.objs.Targets.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		errs = append(errs, fmt.Errorf("remove device %d from the devmap: %w", ifindex, err))
+	}
+	atomic.StoreUint32(&l.ports.slots[slot].Ifindex, 0)
+	l.ports.cleared[slot] = struct{}{}
+	delete(l.ports.modes, ifindex)
+	delete(l.ports.rules, ifindex)
+	return errors.Join(errs...)
+}
+
+// settlePorts waits until slots of removed ports may be used again.
+func (l *Lane) settlePorts() error {
+	if len(l.ports.cleared) == 0 {
+		return nil
+	}
+	if err := l.grace.Wait(); err != nil {
+		return err
+	}
+	clear(l.ports.cleared)
+	return nil
+}
+
+// ProgramID returns the kernel's id of the program that this Lane attaches.
+func (l *Lane) ProgramID() (uint32, error) {
+	info, err := l.objs.OvsXdp.Info()
+	if err != nil {
+		return 0, fmt.Errorf("read id of the XDP program: %w", err)
+	}
+	id, ok := info.ID()
+	if !ok {
+		return 0, errors.New("read id of the XDP program: the kernel does not tell")
+	}
+	return uint32(id), nil
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Row is where a station is.
+type Row struct {
+	Key
+	// IfIndex is its port's device; 0 when the port has left the table.
+	IfIndex int
+	// Target tells that frames may be sent to it; else the row only vouches
+	// for frames from it.
+	Target bool
+	// Moved tells that the program saw the station on another port, or that
+	// the row is not confirmed yet: frames from and to it pass.
+	Moved bool
+}
+
+// Rows reads all rows from the kernel's memory, in no order.
+func (l *Lane) Rows() []Row {
+	var rows []Row
+	l.fdb.each(func(key uint64, word *uint64) {
+		r := rowOf(atomic.LoadUint64(word))
+		if r.has(laneRowFlagROW_VALID) {
+			rows = append(rows, Row{
+				Key:     keyOf(key),
+				IfIndex: l.ports.ifindexAt(int(r.Slot)),
+				Target:  r.has(laneRowFlagROW_TARGET),
+				Moved:   r.has(laneRowFlagROW_MOVED),
+			})
+		}
+	})
+	return rows
+}
+
+// Ask tells the program that OVS's MAC table is about to be read: a mark that
+// is set or renewed from now on is newer than what is read. Returns how many
+// rows are marked.
+func (l *Lane) Ask() int {
+	marked := 0
+	l.fdb.each(func(_ uint64, word *uint64) {
+		for {
+			w := atomic.LoadUint64(word)
+			r := rowOf(w)
+			if !r.has(laneRowFlagROW_VALID) || !r.has(laneRowFlagROW_MOVED) {
+				return
+			}
+			r.Flags |= uint16(laneRowFlagROW_ASKED)
+			if atomic.CompareAndSwapUint64(word, w, r.word()) {
+				marked++
+				return
+			}
+		}
+	})
+	return marked
+}
+
+// PutRow writes a row that was read from OVS after the last Ask. A row that is
+// new stays marked as moved until Confirm. false means that the program saw
+// the station elsewhere after that Ask: the mark stays, and the daemon must
+// look again. The port must be in the table.
+func (l *Lane) PutRow(r Row) (bool, error) {
+	slot, ok := l.ports.slotOf(r.IfIndex)
+	if !ok {
+		return false, fmt.Errorf("add FDB row %s: device %d is not on the lane", r.Key, r.IfIndex)
+	}
+	flags := uint16(laneRowFlagROW_VALID)
+	if r.Target {
+		flags |= uint16(laneRowFlagROW_TARGET)
+	}
+	key := r.Key.word()
+	p, ok := l.fdb.find(key)
+	if !ok {
+		flags |= uint16(laneRowFlagROW_MOVED | laneRowFlagROW_ASKED)
+		err := l.fdb.insert(key, laneRow{Slot: uint16(slot), Seen: uint16(slot), Stamp: l.stamp(), Flags: flags})
+		if err != nil {
+			return false, fmt.Errorf("add FDB row %s: %w", r.Key, err)
+		}
+		return true, nil
+	}
+	word := l.fdb.rowAt(p)
+	for {
+		w := atomic.LoadUint64(word)
+		cur := rowOf(w)
+		if cur.has(laneRowFlagROW_MOVED) && !cur.has(laneRowFlagROW_ASKED) && int(cur.Seen) != slot {
+			return false, nil
+		}
+		next := laneRow{Slot: uint16(slot), Stamp: cur.Stamp, Flags: flags}
+		if atomic.CompareAndSwapUint64(word, w, next.word()) {
+			return true, nil
+		}
+	}
+}
+
+// Confirm ends the trial of a row that PutRow made: unless its station was
+// seen elsewhere meanwhile, the row counts from now on.
+func (l *Lane) Confirm(k Key) bool {
+	p, ok := l.fdb.find(k.word())
+	if !ok {
+		return false
+	}
+	word := l.fdb.rowAt(p)
+	for {
+		w := atomic.LoadUint64(word)
+		cur := rowOf(w)
+		if !cur.has(laneRowFlagROW_MOVED) {
+			return true
+		}
+		if !cur.has(laneRowFlagROW_ASKED) && cur.Seen != cur.Slot {
+			return false
+		}
+		cur.Flags &^= uint16(laneRowFlagROW_MOVED | laneRowFlagROW_ASKED)
+		cur.Seen = 0
+		if atomic.CompareAndSwapUint64(word, w, cur.word()) {
+			return true
+		}
+	}
+}
+
+// MarkRow marks a row as moved, as the program does: frames from and to the
+// station pass until a later look at OVS's MAC table clears it.
+func (l *Lane) MarkRow(k Key) {
+	if p, ok := l.fdb.find(k.word()); ok {
+		l.mark(l.fdb.rowAt(p))
+	}
+}
+
+func (l *Lane) mark(word *uint64) {
+	for {
+		w := atomic.LoadUint64(word)
+		r := rowOf(w)
+		if r.has(laneRowFlagROW_MOVED) {
+			return
+		}
+		r.Flags |= uint16(laneRowFlagROW_MOVED | laneRowFlagROW_ASKED)
+		r.Seen = r.Slot
+		if atomic.CompareAndSwapUint64(word, w, r.word()) {
+			return
+		}
+	}
+}
+
+// DeleteRow takes a row out; a row that is not there is no error.
+func (l *Lane) DeleteRow(k Key) { l.fdb.remove(k.word()) }
+
+// String returns the key for messages: VLAN and MAC of a bridge by number.
+func (k Key) String() string {
+	return fmt.Sprintf("bridge %d VLAN %d %s", k.Bridge, k.VLAN, k.MAC)
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The FDB: a cuckoo table of two choices with buckets of four, read without a
+ * helper call.
+ *
+ * Readers and the one writer (Go, ../fdb.go) share it without locks:
+ *  - the writer publishes a row before its key, and clears the row before the
+ *    key, so that a matching key beside a valid row belongs to it;
+ *  - a place that was cleared is not used again before every program that may
+ *    have read it has ended (an RCU grace period), so that a row never changes
+ *    under a reader to another station's;
+ *  - a station that changes its place in the table is published in the second
+ *    before it leaves the first.
+ * The program itself changes rows only by compare-and-exchange.
+ */
+#ifndef OVS_XDP_FDB_H
+#define OVS_XDP_FDB_H
+
+#include "maps.h"
+
+union row_word {
+	struct row row;
+	__u64 word;
+};
+
+static __always_inline __u64 *bucket_find(__u32 number, __u64 key)
+{
+	struct bucket *b = bpf_map_lookup_elem(&fdb, &number);
+
+	if (!b)
+		return NULL;
+#pragma unroll
+	for (int i = 0; i < BUCKET_ROWS; i++)
+		if (*(volatile __u64 *)&b->key[i] == key)
+			return &b->row[i];
+	return NULL;
+}
+
+/* fdb_hash mixes a key; the low bits choose the first bucket. */
+static __always_inline __u64 fdb_hash(__u64 key)
+{
+	__u64 x = (key ^ fdb_seed) * 0x9e3779b97f4a7c15ULL;
+
+	return x ^ (x >> 32);
+}
+
+static __always_inline __u32 fdb_second(__u64 hash)
+{
+	return ((hash * 0xbf58476d1ce4e5b9ULL) >> 32) & fdb_mask;
+}
+
+/*
+ * fdb_find returns the place of a station's row and copies the row as it was
+ * read into *out, or returns NULL when the station is not known.
+ */
+static __always_inline __u64 *fdb_find(__u64 key, union row_word *out)
+{
+	__u64 hash = fdb_hash(key);
+	__u64 *place = bucket_find(hash & fdb_mask, key);
+
+	if (place) {
+		out->word = *(volatile __u64 *)place;
+		if (out->row.flags & ROW_VALID)
+			return place;
+	}
+	place = bucket_find(fdb_second(hash), key);
+	if (place) {
+		out->word = *(volatile __u64 *)place;
+		if (out->row.flags & ROW_VALID)
+			return place;
+	}
+	return NULL;
+}
+
+/*
+ * fdb_sighted marks a row as moved, its station having been seen on slot.
+ * Gives up when others change the row at the same time: then the next frame
+ * marks it.
+ */
+static __always_inline void fdb_sighted(__u64 *place, union row_word was, __u32 slot)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		union row_word now = was;
+		__u64 found;
+
+		now.row.flags = (was.row.flags | ROW_MOVED) & ~ROW_ASKED;
+		now.row.seen = slot;
+		if (now.word == was.word)
+			return;
+		found = __sync_val_compare_and_swap(place, was.word, now.word);
+		if (found == was.word)
+			return;
+		was.word = found;
+		if (!(was.row.flags & ROW_VALID))
+			return;
+	}
+}
+
+/*
+ * fdb_stamp takes the keep-alive of a row: true for the one program that sets
+ * the stamp.
+ */
+static __always_inline bool fdb_stamp(__u64 *place, union row_word was, __u16 stamp)
+{
+	union row_word now = was;
+
+	now.row.stamp = stamp;
+	return __sync_val_compare_and_swap(place, was.word, now.word) == was.word;
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Reading a frame: addresses, the outer tag, what it carries. */
+#ifndef OVS_XDP_FRAME_H
+#define OVS_XDP_FRAME_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ipv6.h>
+
+enum {
+	TAG_LEN = 4,
+	TCI_VID = 0x0fff,
+	TCI_DEI = 0x1000,
+	IPPROTO_ICMP_V6 = 58,
+	ND_FIRST = 133,
+	ND_LAST = 137,
+};
+
+struct tag {
+	__be16 tci;
+	__be16 inner;
+};
+
+struct frame {
+	/* Addresses << 16, first octet in the highest byte. */
+	__u64 dst, src;
+	/* Bytes, Ethernet header and tag included. */
+	__u32 len;
+	/* EtherType behind the outer tag, host byte order. */
+	__u16 type;
+	/* The outer tag's VID; 0 when there is none. */
+	__u16 vid;
+	/* Where the payload starts: 14, or 18 behind a tag. */
+	__u32 l3;
+	bool tagged;
+	/* A tag that the lane does not handle: 802.1ad, VID 0, DEI, a second. */
+	bool odd_tag;
+};
+
+static __always_inline bool type_is_tag(__u16 type)
+{
+	return type == ETH_P_8021Q || type == ETH_P_8021AD;
+}
+
+static __always_inline __u64 read_mac(const __u8 *p)
+{
+	return (__u64)bpf_ntohl(*(const __be32 *)p) << 32 |
+	       (__u64)bpf_ntohs(*(const __be16 *)(p + 4)) << 16;
+}
+
+/* frame_read fills f; false when the frame is too short to be read. */
+static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+
+	if (data + ETH_HLEN > end)
+		return false;
+	f->dst = read_mac(eth->h_dest);
+	f->src = read_mac(eth->h_source);
+	f->len = end - data;
+	f->type = bpf_ntohs(eth->h_proto);
+	f->l3 = ETH_HLEN;
+	f->vid = 0;
+	f->tagged = false;
+	f->odd_tag = false;
+	if (type_is_tag(f->type)) {
+		struct tag *tag = data + ETH_HLEN;
+		__u16 tci;
+
+		if ((void *)(tag + 1) > end)
+			return false;
+		tci = bpf_ntohs(tag->tci);
+		f->vid = tci & TCI_VID;
+		f->tagged = true;
+		f->odd_tag = f->type == ETH_P_8021AD || !f->vid || (tci & TCI_DEI);
+		f->type = bpf_ntohs(tag->inner);
+		f->l3 += TAG_LEN;
+		if (type_is_tag(f->type))
+			f->odd_tag = true;
+	}
+	return true;
+}
+
+/* frame_is_nd tells IPv6 neighbour discovery (RFC 4861), and what claims to be
+ * IPv6 but is too short to tell. */
+static __always_inline bool frame_is_nd(struct xdp_md *ctx, const struct frame *f)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *ip6 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	__u8 *type = (void *)(ip6 + 1);
+
+	if ((void *)(type + 1) > end)
+		return true;
+	return ip6->nexthdr == IPPROTO_ICMP_V6 && *type >= ND_FIRST && *type <= ND_LAST;
+}
+
+#endif

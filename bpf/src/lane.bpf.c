@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The express lane: one program for every port.
+ *
+ * XDP_PASS is always right: OVS sees the frame and decides. A frame is
+ * redirected only when every line of lane_decide was true for it, and until
+ * then it is not touched.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#include "layout.h"
+#include "maps.h"
+#include "fdb.h"
+#include "frame.h"
+#include "checksum.h"
+
+/* Types that no map and no variable uses: kept in the BTF for the Go side. */
+const volatile enum limits export_limits = LAYOUT_VERSION;
+const volatile enum rule_flag export_rule_flag = RULE_WATCH;
+const volatile enum row_flag export_row_flag = ROW_VALID;
+const volatile enum reason export_reason = REASON_LANE;
+const volatile enum event_kind export_event_kind = EVENT_NEW;
+const volatile struct event export_event = {};
+const volatile struct row export_row = {};
+
+enum tag_action { TAG_KEEP, TAG_POP, TAG_PUSH };
+
+/* Where a frame goes, when it takes the lane. */
+struct route {
+	__u32 slot;
+	__u16 vid;
+	enum tag_action tag;
+};
+
+union rule_copy {
+	struct port_rule rule;
+	__u64 word;
+};
+
+static __always_inline struct port *port_find(__u32 ifindex, __u32 *slot)
+{
+	for (int i = 0; i < PORT_PROBES; i++) {
+		struct port *p;
+
+		*slot = (ifindex + i) & port_mask;
+		p = bpf_map_lookup_elem(&ports, slot);
+		if (p && p->ifindex == ifindex)
+			return p;
+	}
+	return NULL;
+}
+
+static __always_inline union rule_copy port_rule(const struct port *p)
+{
+	return (union rule_copy){ .word = *(const volatile __u64 *)&p->rule_word };
+}
+
+/*
+ * notify asks the daemon to look at OVS's MAC table. The budget keeps a port
+ * that floods from drowning the daemon and the events of other ports.
+ */
+static __always_inline void notify(struct port *p, struct port_counters *c, __u64 key, __u32 slot,
+				   __u32 kind)
+{
+	__u64 window = (bpf_jiffies64() >> EVENT_WINDOW_SHIFT) << 16;
+	__u64 budget = p->budget;
+	struct event *e;
+
+	if ((budget & ~0xffffULL) != window)
+		budget = window;
+	if ((budget & 0xffff) >= EVENT_BURST) {
+		c->events_limited++;
+		return;
+	}
+	p->budget = budget + 1;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		c->events_lost++;
+		return;
+	}
+	e->key = key;
+	e->slot = slot;
+	e->kind = kind;
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* frame_vlan gives the VLAN of the bridge that the frame is in; false when OVS
+ * drops it here, or when this port's VLAN is kept out of the lane. */
+static __always_inline bool frame_vlan(const struct port *p, const struct port_rule *r,
+				       const struct frame *f, __u16 *vlan)
+{
+	if ((r->flags & RULE_ACCESS) && f->vid)
+		return false; /* even its own VID */
+	*vlan = (f->vid ?: r->vid) & TCI_VID;
+	return p->vlans[*vlan / 64] >> (*vlan % 64) & 1;
+}
+
+/* egress_tagged tells whether a frame of this VLAN leaves the port tagged. */
+static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
+{
+	if (r->flags & RULE_ACCESS)
+		return false;
+	if ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == r->vid)
+		return false;
+	return vlan != 0;
+}
+
+static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
+					       struct port_counters *c, struct frame *f,
+					       struct route *route)
+{
+	struct port_rule in, out;
+	union row_word src, dst;
+	struct port *target;
+	__u64 now = bpf_jiffies64(), domain, *place;
+	__u32 dst_slot;
+	__u16 vlan, stamp;
+	bool tagged;
+
+	/* The lane is open, and this port is on it. */
+	if (now >= lease)
+		return REASON_LEASE;
+	in = port_rule(p).rule;
+	if (!(in.flags & RULE_WATCH))
+		return REASON_PORT_CLOSED;
+
+	/* A frame of one VLAN of this bridge. */
+	if (!frame_read(ctx, f))
+		return REASON_RUNT;
+	if (!frame_vlan(p, &in, f, &vlan))
+		return REASON_VLAN;
+	domain = (__u64)in.bridge << 12 | vlan;
+
+	/* Its source is known, and on this port. On every frame: what OVS would
+	 * learn from is what announces a move. */
+	if (f->src >> 56 & 1)
+		return REASON_GROUP_SOURCE;
+	place = fdb_find(f->src | domain, &src);
+	if (!place) {
+		notify(p, c, f->src | domain, slot, EVENT_NEW);
+		return REASON_NEW_SOURCE;
+	}
+	if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {
+		if (src.row.slot != slot && (!(src.row.flags & ROW_MOVED) || src.row.seen != slot))
+			notify(p, c, f->src | domain, slot, EVENT_MOVED);
+		fdb_sighted(place, src, slot);
+		return REASON_MOVED_SOURCE;
+	}
+
+	/* It is plain unicast IP. */
+	if (f->odd_tag)
+		return REASON_ODD_TAG;
+	if (f->dst >> 56 & 1)
+		return REASON_GROUP;
+	if (f->type == ETH_P_IPV6) {
+		if (frame_is_nd(ctx, f))
+			return REASON_ND;
+	} else if (f->type != ETH_P_IP) {
+		return REASON_NOT_IP;
+	}
+	if (!(in.flags & RULE_INGRESS))
+		return REASON_PORT_CLOSED;
+
+	/* OVS has seen its source lately. */
+	stamp = now >> STAMP_SHIFT;
+	if ((__u16)(stamp - src.row.stamp) >= in.keepalive && fdb_stamp(place, src, stamp))
+		return REASON_KEEPALIVE;
+
+	/* Its destination is known, and on another port that takes it. */
+	if (!fdb_find(f->dst | domain, &dst) || !(dst.row.flags & ROW_TARGET))
+		return REASON_UNKNOWN;
+	if (dst.row.flags & ROW_MOVED)
+		return REASON_MOVED;
+	if (dst.row.slot == slot)
+		return REASON_HAIRPIN;
+	dst_slot = dst.row.slot;
+	target = bpf_map_lookup_elem(&ports, &dst_slot);
+	if (!target)
+		return REASON_NO_DEVICE;
+	out = port_rule(target).rule;
+	if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)
+		return REASON_EGRESS_CLOSED;
+	if (in.flags & out.flags & RULE_PROTECTED)
+		return REASON_PROTECTED;
+	if (f->len - f->l3 + ETH_HLEN > out.max_frame)
+		return REASON_TOO_LONG;
+	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f))
+		return REASON_CHECKSUM;
+
+	if (in.flags & RULE_OBSERVE)
+		return REASON_WOULD;
+	tagged = egress_tagged(&out, vlan);
+	route->slot = dst_slot;
+	route->vid = vlan;
+	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
+	return REASON_LANE;
+}
+
+/* tag_pop and tag_push change the frame only when they can finish. */
+static __always_inline bool tag_pop(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 a, b, c;
+
+	if (data + ETH_HLEN + TAG_LEN > end)
+		return false;
+	a = *(__u32 *)data;
+	b = *(__u32 *)(data + 4);
+	c = *(__u32 *)(data + 8);
+	if (bpf_xdp_adjust_head(ctx, TAG_LEN))
+		return false;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + ETH_HLEN > end)
+		return false;
+	*(__u32 *)data = a;
+	*(__u32 *)(data + 4) = b;
+	*(__u32 *)(data + 8) = c;
+	return true;
+}
+
+static __always_inline bool tag_push(struct xdp_md *ctx, __u16 vid)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 a, b, c;
+
+	if (data + ETH_HLEN > end)
+		return false;
+	a = *(__u32 *)data;
+	b = *(__u32 *)(data + 4);
+	c = *(__u32 *)(data + 8);
+	if (bpf_xdp_adjust_head(ctx, -TAG_LEN))
+		return false;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + ETH_HLEN + TAG_LEN > end)
+		return false;
+	*(__u32 *)data = a;
+	*(__u32 *)(data + 4) = b;
+	*(__u32 *)(data + 8) = c;
+	*(__be16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
+	*(__be16 *)(data + 14) = bpf_htons(vid); /* PCP 0, DEI 0, as OVS */
+	return true;
+}
+
+SEC("xdp")
+int ovs_xdp(struct xdp_md *ctx)
+{
+	struct route route = {};
+	struct frame f = {};
+	struct port_counters *c, *sent;
+	enum reason reason;
+	struct port *p;
+	__u32 slot;
+
+	p = port_find(ctx->ingress_ifindex, &slot);
+	if (!p)
+		return XDP_PASS;
+	c = bpf_map_lookup_elem(&counters, &slot);
+	if (!c)
+		return XDP_PASS;
+
+	reason = lane_decide(ctx, p, slot, c, &f, &route);
+	if (reason == REASON_LANE) {
+		/* Before the frame is touched: a miss passes it as it came. */
+		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
+			reason = REASON_NO_DEVICE;
+		else if ((route.tag == TAG_POP && !tag_pop(ctx)) ||
+			 (route.tag == TAG_PUSH && !tag_push(ctx, route.vid)))
+			reason = REASON_NO_HEADROOM;
+	}
+	c->frames[reason < REASON_COUNT ? reason : REASON_RUNT]++;
+	c->bytes[reason <= REASON_WOULD ? reason : 2] += f.len;
+	if (reason != REASON_LANE)
+		return XDP_PASS;
+	sent = bpf_map_lookup_elem(&counters, &route.slot);
+	if (sent)
+		sent->sent++;
+	return XDP_REDIRECT;
+}
+
+/* What renew_lease is asked and what it answers. */
+struct renewal {
+	/* Jiffies from now until the lane closes. */
+	__u64 ticks;
+	/* Not 0: open a lane that is closed; 0: only prolong one that is open. */
+	__u32 reopen;
+	/* Answer, not 0: the lease had run out (it was not prolonged, unless
+	 * reopen was set). */
+	__u32 expired;
+	/* Answer: the jiffies of now. */
+	__u64 now;
+};
+
+const volatile struct renewal export_renewal = {};
+
+/*
+ * renew_lease moves the deadline on. A lease that has run out is not renewed
+ * by the way: the daemon slept, its picture is old, and it must look first.
+ */
+SEC("syscall")
+int renew_lease(struct renewal *r)
+{
+	__u64 now = bpf_jiffies64();
+
+	r->now = now;
+	r->expired = now >= lease;
+	if (!r->expired || r->reopen)
+		lease = now + r->ticks;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

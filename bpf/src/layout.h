@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Shapes and constants that the program and the daemon share. The Go side is
+ * generated from this file (see ../generate.go): nothing here is typed twice.
+ *
+ * All numbers are in host byte order.
+ */
+#ifndef OVS_XDP_LAYOUT_H
+#define OVS_XDP_LAYOUT_H
+
+#include <linux/types.h>
+
+enum limits {
+	/* Version of these shapes; a daemon never reads tables of another one. */
+	LAYOUT_VERSION = 1,
+	/* How many slots after ifindex & port_mask a port may sit in. */
+	PORT_PROBES = 8,
+	/* Rows in a bucket of the FDB. */
+	BUCKET_ROWS = 4,
+	/* Unit of keep-alive stamps: jiffies >> STAMP_SHIFT. */
+	STAMP_SHIFT = 6,
+	/* Unit of the event budget's window, and events a port may send in it. */
+	EVENT_WINDOW_SHIFT = 6,
+	EVENT_BURST = 32,
+};
+
+/*
+ * Flags of a port's rule. A rule of 0 passes every frame and makes the port
+ * no target.
+ */
+enum rule_flag {
+	/* Frames from this port are looked at: VLAN rule and source check. */
+	RULE_WATCH = 1 << 0,
+	/* Frames from this port may take the lane. */
+	RULE_INGRESS = 1 << 1,
+	/* Frames may be sent to this port. */
+	RULE_EGRESS = 1 << 2,
+	/* Count what would take the lane, and pass it (xdp-offload=observe). */
+	RULE_OBSERVE = 1 << 3,
+	/* Port:protected: no frame goes from such a port to such a port. */
+	RULE_PROTECTED = 1 << 4,
+	/* Frames from this port may carry an unfinished L4 checksum. */
+	RULE_CHECKSUM = 1 << 5,
+	/* How the port carries VLANs; none of these: trunk. */
+	RULE_ACCESS = 1 << 6,
+	RULE_NATIVE_TAGGED = 1 << 7,
+	RULE_NATIVE_UNTAGGED = 1 << 8,
+};
+
+/* What the program knows of a port, in one word, so that it is read whole. */
+struct port_rule {
+	/* VLAN of untagged frames: Port:tag, 0 on a trunk. */
+	__u16 vid;
+	/* Largest frame the port sends, in bytes, Ethernet header included and
+	 * 802.1Q tag not: MTU + 14. */
+	__u16 max_frame;
+	/* enum rule_flag */
+	__u16 flags;
+	/* Number of the bridge, 1 to 15. */
+	__u8 bridge;
+	/* Interval of keep-alive frames from stations on this port, in units of
+	 * 1 << STAMP_SHIFT jiffies; 0 means every frame passes. */
+	__u8 keepalive;
+};
+
+struct port {
+	union {
+		struct port_rule rule;
+		__u64 rule_word;
+	};
+	/* The device; 0 marks a free slot. */
+	__u32 ifindex;
+	__u32 unused[13];
+	/* VLANs of the bridge whose frames from this port are looked at, bit
+	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
+	__u64 vlans[64];
+	/* Event budget: window number << 16 | events sent in it. Written by the
+	 * program only. */
+	__u64 budget;
+	__u64 unused2[7];
+};
+
+/* Flags of an FDB row. */
+enum row_flag {
+	/* The row counts; a row without it is absent. */
+	ROW_VALID = 1 << 0,
+	/* The station was seen on a port that is not the row's, or it was not
+	 * confirmed yet: frames from and to it pass. */
+	ROW_MOVED = 1 << 1,
+	/* Set by the daemon before it reads OVS's MAC table, cleared by the
+	 * program when it sees a station of a MOVED row: then what was read is
+	 * older than what was seen, and does not clear the mark. */
+	ROW_ASKED = 1 << 2,
+	/* Frames may be sent to the station (else the row only vouches for
+	 * frames from it). */
+	ROW_TARGET = 1 << 3,
+};
+
+/* Where a station is, in one word, so that it is read and changed whole. */
+struct row {
+	/* Slot of its port. */
+	__u16 slot;
+	/* Slot where the station of a MOVED row was seen last. */
+	__u16 seen;
+	/* When a frame of it last passed as keep-alive: jiffies >> STAMP_SHIFT,
+	 * low 16 bits. */
+	__u16 stamp;
+	/* enum row_flag */
+	__u16 flags;
+};
+
+/*
+ * A bucket of the FDB, one cache line. A key is MAC << 16 | bridge << 12 |
+ * VLAN with the MAC's first octet in the highest byte; 0 is a free place.
+ */
+struct bucket {
+	__u64 key[BUCKET_ROWS];
+	__u64 row[BUCKET_ROWS];
+};
+
+/*
+ * Why a frame left the program where it did. LANE and WOULD are the express
+ * lane; every other reason passed the frame to OVS.
+ */
+enum reason {
+	/* redirected to the port of its destination */
+	REASON_LANE = 0,
+	/* would have been redirected, but the bridge is in observe mode */
+	REASON_WOULD,
+	/* the daemon's lease has run out, or the lane is closed */
+	REASON_LEASE,
+	/* nothing may be taken from this port now */
+	REASON_PORT_CLOSED,
+	/* too short, or not an Ethernet frame that the program reads */
+	REASON_RUNT,
+	/* a tag that this port does not carry, or a VLAN that is kept out */
+	REASON_VLAN,
+	/* 802.1ad, two tags, VID 0, or DEI set */
+	REASON_ODD_TAG,
+	/* group bit set in the source address */
+	REASON_GROUP_SOURCE,
+	/* the source is not in the FDB */
+	REASON_NEW_SOURCE,
+	/* the source is known on another port, or marked as moved */
+	REASON_MOVED_SOURCE,
+	/* broadcast or multicast */
+	REASON_GROUP,
+	/* neither IPv4 nor IPv6 */
+	REASON_NOT_IP,
+	/* IPv6 neighbour discovery */
+	REASON_ND,
+	/* one frame per station and interval, to keep it alive in OVS */
+	REASON_KEEPALIVE,
+	/* the destination is not in the FDB, or not a target */
+	REASON_UNKNOWN,
+	/* the destination is marked as moved */
+	REASON_MOVED,
+	/* the destination is on the port that the frame came from */
+	REASON_HAIRPIN,
+	/* nothing may be sent to the destination's port now */
+	REASON_EGRESS_CLOSED,
+	/* from a protected port to a protected port */
+	REASON_PROTECTED,
+	/* larger than the destination's port takes */
+	REASON_TOO_LONG,
+	/* the L4 checksum is not finished, or can't be proven to be */
+	REASON_CHECKSUM,
+	/* the destination's port has gone from the devmap */
+	REASON_NO_DEVICE,
+	/* no room for the tag in front of the frame */
+	REASON_NO_HEADROOM,
+	REASON_COUNT,
+};
+
+/* Counters of one port on one CPU; frames by enum reason of the port that
+ * they came from. */
+struct port_counters {
+	__u64 frames[REASON_COUNT];
+	/* Bytes of the frames as received: LANE, WOULD, all others. */
+	__u64 bytes[3];
+	/* Frames redirected to this port. */
+	__u64 sent;
+	/* Events that were not sent: over the budget, ring buffer full. */
+	__u64 events_limited;
+	__u64 events_lost;
+	__u64 unused[4];
+};
+
+enum event_kind {
+	/* A source that is not in the FDB. */
+	EVENT_NEW = 1,
+	/* A source that is known on another port; its row is now MOVED. */
+	EVENT_MOVED = 2,
+};
+
+struct event {
+	/* As in struct bucket. */
+	__u64 key;
+	/* Slot of the port where the source was seen. */
+	__u32 slot;
+	/* enum event_kind */
+	__u32 kind;
+};
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef OVS_XDP_MAPS_H
+#define OVS_XDP_MAPS_H
+
+#include "layout.h"
+
+/* Sizes here are placeholders: the daemon sets max_entries before loading. */
+
+/* Bucket number -> four stations. Mapped into the daemon, its only writer but
+ * for marks and stamps; see fdb.h. max_entries is fdb_mask + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} fdb SEC(".maps");
+
+/* Slot -> port. A device sits in one of the PORT_PROBES slots from ifindex &
+ * port_mask on. Mapped into the daemon. max_entries is port_mask + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+/* Slot -> device to send to. A device that vanishes leaves by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} targets SEC(".maps");
+
+/* Slot -> counters of that port, per CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct port_counters);
+} counters SEC(".maps");
+
+/* "Look again": new and moved sources, struct event. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+/* Set by the daemon before loading. */
+const volatile __u32 fdb_mask = 1023;
+const volatile __u32 port_mask = 1023;
+const volatile __u64 fdb_seed = 0;
+
+/* The lane is open until this many jiffies; 0 closes it. */
+volatile __u64 lease = 0;
+
+#endif

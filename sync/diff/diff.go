@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package diff orders the steps that turn the tables the kernel has into the
+// tables it should have.
+//
+// The package is pure. Every prefix of its steps is safe: a frame is treated
+// as before, or as it should be, or passes; and all that was wrong is closed
+// before anything new is opened. So applying may stop anywhere, and a device
+// is in the devmap before a row points at it.
+package diff
+
+import (
+	"fmt"
+
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// Op is one step.
+type Op struct {
+	Kind Kind
+	// Port is the port of ClosePort, RemovePort, AddPort and SetRule.
+	Port plan.Port
+	// Row is the row of MarkRow, DeleteRow and PutRow.
+	Row plan.Row
+}
+
+// Kind is what a step does.
+type Kind int
+
+// The kinds of steps, in the order in which they come.
+const (
+	// ClosePort lets frames from the port pass, and sends none to it.
+	ClosePort Kind = iota
+	// MarkRow lets frames from and to the station pass.
+	MarkRow
+	// DeleteRow takes a row out.
+	DeleteRow
+	// RemovePort takes a port off the lane.
+	RemovePort
+	// AddPort puts a port on the lane, closed.
+	AddPort
+	// SetRule gives a port its rule.
+	SetRule
+	// PutRow writes a row, unmarked.
+	PutRow
+)
+
+// String returns the step for logs.
+func (o Op) String() string {
+	names := [...]string{"close port", "mark row", "delete row", "remove port", "add port", "set rule", "put row"}
+	switch o.Kind {
+	case MarkRow, DeleteRow, PutRow:
+		return fmt.Sprintf("%s %s VLAN %d %s", names[o.Kind], o.Row.Bridge, o.Row.VLAN, o.Row.MAC)
+	}
+	return fmt.Sprintf("%s %s", names[o.Kind], o.Port.Name)
+}
+
+// Ops returns the steps from have to want. Both must be sorted (Tables.Sort).
+// A port of have whose device is gone must be left out of have.Ports with its
+// rows, or be given as gone.
+func Ops(have, want plan.Tables) []Op {
+	var steps [PutRow + 1][]Op
+	add := func(o Op) { steps[o.Kind] = append(steps[o.Kind], o) }
+
+	// stays tells that rows may go on pointing at a device.
+	stays := make(map[int]bool)
+	for _, h := range have.Ports {
+		w := want.Port(h.IfIndex)
+		switch {
+		case w == nil || w.Mode != h.Mode:
+			add(Op{Kind: ClosePort, Port: h})
+			add(Op{Kind: RemovePort, Port: h})
+		case w.Rule != h.Rule:
+			add(Op{Kind: ClosePort, Port: h})
+			add(Op{Kind: SetRule, Port: *w})
+			stays[h.IfIndex] = true
+		default:
+			stays[h.IfIndex] = true
+		}
+	}
+	for _, w := range want.Ports {
+		if !stays[w.IfIndex] {
+			add(Op{Kind: AddPort, Port: w})
+			add(Op{Kind: SetRule, Port: w})
+		}
+	}
+	for _, h := range have.Rows {
+		w := want.Row(h.Key)
+		switch {
+		case w == nil || !stays[h.IfIndex]:
+			add(Op{Kind: DeleteRow, Row: h})
+			if w != nil {
+				add(Op{Kind: PutRow, Row: *w})
+			}
+		case *w == h:
+		case h.Moved:
+			add(Op{Kind: PutRow, Row: *w})
+		default:
+			add(Op{Kind: MarkRow, Row: h})
+			add(Op{Kind: PutRow, Row: *w})
+		}
+	}
+	for _, w := range want.Rows {
+		if have.Row(w.Key) == nil {
+			add(Op{Kind: PutRow, Row: w})
+		}
+	}
+	var ops []Op
+	for _, s := range steps {
+		ops = append(ops, s...)
+	}
+	return ops
+}
+
+// Apply returns the tables after one step. It is what the steps mean; the
+// kernel's side is in bpf.
+func Apply(t plan.Tables, o Op) plan.Tables {
+	next := plan.Tables{}
+	for _, p := range t.Ports {
+		if p.IfIndex == o.Port.IfIndex {
+			switch o.Kind {
+			case RemovePort, AddPort:
+				continue
+			case ClosePort:
+				p.Rule = plan.Rule{}
+			case SetRule:
+				p.Rule = o.Port.Rule
+			}
+		}
+		next.Ports = append(next.Ports, p)
+	}
+	if o.Kind == AddPort {
+		p := o.Port
+		p.Rule = plan.Rule{}
+		next.Ports = append(next.Ports, p)
+	}
+	for _, r := range t.Rows {
+		if r.Key == o.Row.Key {
+			switch o.Kind {
+			case DeleteRow, PutRow:
+				continue
+			case MarkRow:
+				r.Moved = true
+			}
+		}
+		next.Rows = append(next.Rows, r)
+	}
+	if o.Kind == PutRow {
+		next.Rows = append(next.Rows, o.Row)
+	}
+	next.Sort()
+	return next
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// judgeBridge adds a refusal for each condition that keeps the whole bridge
+// with OVS.
+func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
+	refuse := func(reason Reason, format string, args ...any) { b.refuse(br.Name, reason, format, args...) }
+
+	if br.DatapathType != "" && br.DatapathType != "system" && br.DatapathType != "netdev" {
+		refuse(Datapath, "datapath_type is %q: want system or netdev", br.DatapathType)
+	}
+	if s.HWOffload {
+		refuse(HWOffload, "Open_vSwitch other_config:hw-offload is true: OVS offloads flows to the NIC itself")
+	}
+	if s.FlowRestoreWait {
+		refuse(RestoreWait, "Open_vSwitch other_config:flow-restore-wait is true: the OpenFlow tables are being restored")
+	}
+	if len(br.Mirrors) > 0 {
+		refuse(Mirrored, "mirror %q copies frames that the lane would hide from it", br.Mirrors[0].Name)
+	}
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{{br.SFlow, "sFlow"}, {br.NetFlow, "NetFlow"}, {br.IPFIX, "IPFIX"}, {br.FlowSampling, "Flow_Sample_Collector_Set"}} {
+		if f.on {
+			refuse(Sampling, "%s is configured, and would not see what takes the lane", f.name)
+		}
+	}
+	if br.STP {
+		refuse(SpanningTree, "stp_enable is true")
+	}
+	if br.RSTP {
+		refuse(SpanningTree, "rstp_enable is true")
+	}
+	if c := inBandController(br); c != "" {
+		refuse(InBand, "controller %s is in-band (the default): set Controller connection_mode=out-of-band or other_config:disable-in-band=true", c)
+	}
+	if br.Detail == nil {
+		why := br.DetailError
+		if why == "" {
+			why = "it was not read"
+		}
+		refuse(StateUnreadable, "the bridge's state could not be read from OVS: %s", why)
+		return
+	}
+	if br.Detail.HiddenRules > 0 {
+		refuse(HiddenRules, "%d hidden OpenFlow rules (in-band control or fail-open) in table 0: see ovs-appctl bridge/dump-flows", br.Detail.HiddenRules)
+	}
+	if br.Detail.FragMode != "normal" {
+		refuse(Fragments, "fragments are treated as %q: see ovs-ofctl get-frags", br.Detail.FragMode)
+	}
+	if why := notNormal(br.Detail.Rules); why != "" {
+		refuse(FlowTable, "%s", why)
+	}
+}
+
+// inBandController returns the target of a controller that makes OVS install
+// in-band rules; "" when there is none.
+func inBandController(br *ovs.Bridge) string {
+	if br.OtherConfig["disable-in-band"] == "true" {
+		return ""
+	}
+	for _, c := range br.Controllers {
+		active := strings.HasPrefix(c.Target, "tcp:") || strings.HasPrefix(c.Target, "ssl:")
+		if active && c.ConnectionMode != "out-of-band" {
+			return c.Target
+		}
+	}
+	return ""
+}
+
+// notNormal says why the rules are not the single NORMAL of a learning
+// switch; "" when they are. Other tables are out of reach then.
+func notNormal(rules []ovs.Rule) string {
+	var first *ovs.Rule
+	n := 0
+	for i := range rules {
+		if rules[i].Table != 0 {
+			continue
+		}
+		n++
+		if r := &rules[i]; first == nil || (first.IsNormal() && !r.IsNormal()) {
+			first = r
+		}
+	}
+	switch {
+	case n == 0:
+		return "table 0 has no rule: OVS drops every frame"
+	case n > 1 || !first.IsNormal():
+		return fmt.Sprintf("table 0 is not a single actions=NORMAL rule: it has %d, among them %q", n, first)
+	}
+	return ""
+}

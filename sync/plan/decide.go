@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/ovs-xdp/ovs-xdp/ovs"
+
+// Frame is what a decision depends on, but for the payload: the frame is taken
+// for IPv4 or IPv6 with a finished checksum.
+type Frame struct {
+	// IfIndex is the device that the frame came from.
+	IfIndex int
+	// VID is that of the frame's 802.1Q tag; 0 when it has none.
+	VID      ovs.VLAN
+	Src, Dst ovs.MAC
+	// Len is in bytes, Ethernet header included, tag not.
+	Len int
+}
+
+// Verdict is what the lane does with a frame.
+type Verdict struct {
+	// IfIndex is the device that the frame is redirected to; 0 passes it.
+	IfIndex int
+	// VID is the tag that it leaves with; 0 for none.
+	VID ovs.VLAN
+	// Reason names the branch as the program counts it: "lane", "would", or
+	// why the frame passed.
+	Reason string
+}
+
+func pass(reason string) Verdict { return Verdict{Reason: reason} }
+
+// Decide walks the program's decision (lane_decide in bpf/src/lane.bpf.c) over
+// the tables, keep-alive frames and the lease left out.
+func (t *Tables) Decide(f Frame) Verdict {
+	in := t.Port(f.IfIndex)
+	if in == nil || in.Mode == Target || !in.Rule.Watch {
+		return pass("port-closed")
+	}
+	vlan := f.VID
+	if vlan == 0 {
+		vlan = in.Rule.VID
+	}
+	if (in.Rule.VLANMode == Access && f.VID != 0) || !in.Rule.VLANs.Has(vlan) {
+		return pass("vlan")
+	}
+	if f.Src.IsGroup() {
+		return pass("group-source")
+	}
+	src := t.Row(Key{in.Rule.Bridge, vlan, f.Src})
+	switch {
+	case src == nil:
+		return pass("new-source")
+	case src.IfIndex != f.IfIndex || src.Moved:
+		return pass("moved-source")
+	case f.Dst.IsGroup():
+		return pass("group")
+	case !in.Rule.Ingress:
+		return pass("port-closed")
+	}
+	dst := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
+	switch {
+	case dst == nil || !dst.Target:
+		return pass("unknown")
+	case dst.Moved:
+		return pass("moved")
+	case dst.IfIndex == f.IfIndex:
+		return pass("hairpin")
+	}
+	out := t.Port(dst.IfIndex)
+	switch {
+	case out == nil:
+		return pass("no-device")
+	case !out.Rule.Egress || out.Rule.Bridge != in.Rule.Bridge:
+		return pass("egress-closed")
+	case in.Rule.Protected && out.Rule.Protected:
+		return pass("protected")
+	case f.Len > out.Rule.MaxFrame:
+		return pass("too-long")
+	case in.Rule.Observe:
+		return pass("would")
+	}
+	v := Verdict{IfIndex: dst.IfIndex, VID: vlan, Reason: "lane"}
+	if out.Rule.VLANMode == Access || (out.Rule.VLANMode == NativeUntagged && vlan == out.Rule.VID) {
+		v.VID = 0
+	}
+	return v
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+// Link is what the kernel says of a network device (rtnetlink, ethtool and
+// the netdev netlink family).
+type Link struct {
+	// Name and IfIndex name the device in the daemon's network namespace.
+	Name    string
+	IfIndex int
+	// Driver is the driver's name as "ethtool -i" prints it: "veth", "tun".
+	Driver string
+	// MTU is in bytes, Ethernet header not included.
+	MTU int
+	// Up tells that the device is up and has a carrier.
+	Up bool
+	// Physical tells a device on a bus whose frames come from a wire, with
+	// their checksums finished.
+	Physical bool
+	// StripsVLAN tells that the device takes the outer tag off a frame before
+	// XDP sees it (rx-vlan-offload).
+	StripsVLAN bool
+	// NativeXDP tells whether the driver runs XDP programs that redirect;
+	// Transmits whether it takes redirected frames now.
+	NativeXDP, Transmits Answer
+	// OtherXDP is the name and id of somebody else's XDP program on the
+	// device; "" when there is none.
+	OtherXDP string
+	// AttachError is why the kernel refused our program when we last tried.
+	AttachError string
+}
+
+// Answer is what a kernel says, which may be too old to know.
+type Answer int
+
+// The answers.
+const (
+	Unknown Answer = iota
+	Yes
+	No
+)

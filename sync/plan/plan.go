@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan decides what the express lane may do: from a Snapshot of OVS
+// and the host's links it builds the tables that the kernel should hold, and
+// says what stays with OVS and why.
+//
+// The package is pure: no I/O, no clock, no state. Build is deterministic and
+// never panics, and whatever it does not understand it refuses. It knows
+// neither how the tables get into the kernel nor in which order.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// Policy is what the daemon's flags say.
+type Policy struct {
+	// AllowGeneric lets ports take part whose driver has no native XDP.
+	AllowGeneric bool
+	// KeepAlive is the longest interval of keep-alive frames; 0 means
+	// DefaultKeepAlive.
+	KeepAlive time.Duration
+}
+
+// DefaultKeepAlive is the keep-alive interval without a flag.
+const DefaultKeepAlive = 5 * time.Second
+
+// MaxBridges is how many bridges can be on the lane at once.
+const MaxBridges = 15
+
+// State is how a bridge stands.
+type State string
+
+// The states of a bridge.
+const (
+	StateOff     State = "off"
+	StateObserve State = "observe"
+	StateOn      State = "on"
+	StateRefused State = "refused"
+)
+
+// Bridge is what Build made of a bridge.
+type Bridge struct {
+	Name string
+	// Mode is what the keys ask for, State what became of it.
+	Mode  Offload
+	State State
+	// Canary is the percentage of MAC addresses that are offloaded; VLANs is
+	// external_ids:xdp-vlans as written, "" for all.
+	Canary int
+	VLANs  string
+	// Errors tells of keys that can't be read.
+	Errors []string
+}
+
+// Result is the outcome of Build.
+type Result struct {
+	Tables   Tables
+	Bridges  []Bridge
+	Refusals []Refusal
+}
+
+// Build makes the tables for one picture of OVS and the host. links holds the
+// devices of the daemon's network namespace by name.
+func Build(s *ovs.Snapshot, links map[string]Link, policy Policy) Result {
+	b := builder{policy: policy, links: links, devices: make(map[int]string)}
+	wanted := 0
+	for i := range s.Bridges {
+		br := &s.Bridges[i]
+		keys := readBridgeKeys(br.ExternalIDs)
+		if keys.offload != Off {
+			wanted++
+		}
+		b.bridge(s, br, keys, wanted)
+	}
+	b.Tables.Sort()
+	slices.SortStableFunc(b.Refusals, func(x, y Refusal) int { return cmp.Compare(x.Subject, y.Subject) })
+	return b.Result
+}
+
+type builder struct {
+	Result
+	policy  Policy
+	links   map[string]Link
+	devices map[int]string // ifindex -> the port that has it
+}
+
+func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
+	b.Refusals = append(b.Refusals, Refusal{Subject: subject, Reason: reason, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, number int) {
+	out := Bridge{
+		Name: br.Name, Mode: keys.offload, State: State(keys.offload),
+		Canary: keys.canary, VLANs: keys.list, Errors: keys.errs,
+	}
+	if keys.offload == Off {
+		b.Bridges = append(b.Bridges, out)
+		return
+	}
+	before := len(b.Refusals)
+	b.judgeBridge(s, br)
+	if number > MaxBridges {
+		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
+	}
+	if refused := b.Refusals[before:]; len(refused) > 0 {
+		out.State = StateRefused
+		if slices.ContainsFunc(refused, func(r Refusal) bool { return !r.Reason.Transient() }) {
+			b.Bridges = append(b.Bridges, out)
+			return
+		}
+	}
+
+	aging := agingTime(br)
+	ports := make(map[uint32]*Port)
+	first := len(b.Tables.Ports)
+	for i := range br.Ports {
+		p := b.port(br, &br.Ports[i], keys)
+		if p == nil {
+			continue
+		}
+		p.Rule.KeepAlive = min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), aging/4)
+		if out.State == StateRefused {
+			p.Rule = Rule{Bridge: br.Name}
+		}
+		b.Tables.Ports = append(b.Tables.Ports, *p)
+		ports[uint32(br.Ports[i].Interfaces[0].OFPort)] = p
+	}
+	if keys.offload == Observe {
+		for i := range b.Tables.Ports[first:] {
+			b.Tables.Ports[first+i].Rule.Observe = true
+		}
+	}
+	b.Bridges = append(b.Bridges, out)
+	if out.State != StateRefused {
+		b.rows(br, keys, ports)
+	}
+}
+
+// rows turns the MAC table into rows.
+func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*Port) {
+	for _, e := range br.Detail.FDB {
+		p := ports[e.OFPort]
+		if p == nil || e.MAC.IsGroup() || e.MAC.IsZero() || !p.Rule.VLANs.Has(e.VLAN) {
+			continue
+		}
+		b.Tables.Rows = append(b.Tables.Rows, Row{
+			Key:     Key{Bridge: br.Name, VLAN: e.VLAN, MAC: e.MAC},
+			IfIndex: p.IfIndex,
+			Target:  inCanary(e.MAC, keys.canary) && !isReserved(e.MAC),
+		})
+	}
+}
+
+// isReserved tells the unicast addresses that NORMAL drops frames to
+// (eth_addr_is_reserved in lib/packets.c).
+func isReserved(m ovs.MAC) bool {
+	return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||
+		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 4} ||
+		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 6}
+}
+
+// agingTime is Bridge:other_config:mac-aging-time as OVS takes it: 300 s when
+// absent or unreadable, and 15 to 3600 s.
+func agingTime(br *ovs.Bridge) time.Duration {
+	n, err := strconv.Atoi(br.OtherConfig["mac-aging-time"])
+	if err != nil || n == 0 {
+		n = 300
+	}
+	return time.Duration(min(max(n, 15), 3600)) * time.Second
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+const etherHeader = 14 // bytes
+
+// port makes the lane's port of a Port, or nil when it stays with OVS.
+func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
+	subject := br.Name + "/" + p.Name
+	refuse := func(reason Reason, format string, args ...any) *Port {
+		b.refuse(subject, reason, format, args...)
+		return nil
+	}
+	if p.Name == br.Name {
+		return nil // the bridge's own port: frames to it are for the host
+	}
+	if len(p.Interfaces) != 1 {
+		return refuse(Bond, "a bond of %d interfaces", len(p.Interfaces))
+	}
+	iface := &p.Interfaces[0]
+	role, bad := readPortKey(p)
+	if bad != "" {
+		return refuse(BadKey, "%s", bad)
+	}
+	if role == Off {
+		return refuse(PortOff, "external_ids:%s=off", KeyOffload)
+	}
+	link, ok := b.judgeInterface(br, subject, iface)
+	if !ok {
+		return nil
+	}
+	if holder, taken := b.devices[link.IfIndex]; taken {
+		return refuse(SharedDevice, "device %s is on the lane already as %s", link.Name, holder)
+	}
+	if pt := p.OtherConfig["priority-tags"]; pt != "" && pt != "never" && pt != "false" {
+		return refuse(PriorityTags, "other_config:priority-tags=%s", pt)
+	}
+
+	rule := Rule{
+		Bridge: br.Name, Watch: role == On, Ingress: role == On, Egress: true,
+		Protected: p.Protected, Checksum: !link.Physical, MaxFrame: link.MTU + etherHeader,
+	}
+	if !vlanRule(p, &rule) {
+		return refuse(VLANModeReason, "vlan_mode=%s", p.VLANMode)
+	}
+	flood := ovs.VLANs(br.FloodVLANs...)
+	rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood)
+
+	mode := Target
+	if role == On {
+		mode, ok = b.attachMode(subject, link)
+		if !ok {
+			return nil
+		}
+	}
+	b.judgeDirections(br, subject, p, link, &rule)
+	if mode == Target && !rule.Egress {
+		return nil
+	}
+	b.devices[link.IfIndex] = subject
+	return &Port{IfIndex: link.IfIndex, Name: link.Name, Mode: mode, Rule: rule}
+}
+
+// judgeInterface finds the device of an interface that OVS and the kernel
+// agree on, or refuses.
+func (b *builder) judgeInterface(br *ovs.Bridge, subject string, iface *ovs.Interface) (Link, bool) {
+	refuse := func(reason Reason, format string, args ...any) (Link, bool) {
+		b.refuse(subject, reason, format, args...)
+		return Link{}, false
+	}
+	if iface.Type != "" && iface.Type != "system" {
+		return refuse(InterfaceType, "an interface of type %q, not a device of the kernel", iface.Type)
+	}
+	if iface.Error != "" {
+		return refuse(InterfaceError, "OVS says: %s", iface.Error)
+	}
+	if iface.OFPort < 0 {
+		return refuse(InterfaceError, "OVS could not add the device (ofport %d)", iface.OFPort)
+	}
+	if iface.BFD || iface.CFM {
+		return refuse(ConnectivityMon, "BFD or CFM is enabled on the interface")
+	}
+	link, ok := b.links[iface.Name]
+	switch {
+	case !ok:
+		return refuse(NoDevice, "no device %s in the daemon's network namespace", iface.Name)
+	case iface.OFPort == 0 || iface.IfIndex == 0:
+		return refuse(NotReady, "OVS has not taken up device %s yet", iface.Name)
+	case iface.IfIndex != link.IfIndex:
+		return refuse(NotReady, "OVS still holds an earlier device %s (ifindex %d, now %d)", iface.Name, iface.IfIndex, link.IfIndex)
+	case !link.Up || iface.AdminState == "down" || iface.LinkState == "down":
+		return refuse(LinkDown, "device %s is down or has no carrier", link.Name)
+	case link.StripsVLAN:
+		return refuse(VLANOffload, "device %s takes VLAN tags off before XDP sees them: ethtool -K %s rxvlan off", link.Name, link.Name)
+	}
+	return link, true
+}
+
+// attachMode decides how the program gets onto a device, or refuses.
+func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
+	switch {
+	case link.OtherXDP != "":
+		b.refuse(subject, OtherProgram, "XDP program %s is attached to %s", link.OtherXDP, link.Name)
+		return 0, false
+	case link.NativeXDP == No && !b.policy.AllowGeneric:
+		b.refuse(subject, NoNativeXDP, "driver %s of %s has no native XDP, and generic XDP is slower than OVS (--allow-generic takes it all the same)",
+			cmp.Or(link.Driver, "(none)"), link.Name)
+		return 0, false
+	case link.AttachError != "":
+		b.refuse(subject, AttachFailed, "%s", link.AttachError)
+		return 0, false
+	case link.NativeXDP == No:
+		return Generic, true
+	}
+	return Native, true
+}
+
+// judgeDirections closes the directions of a port that OVS treats in a way
+// that the lane does not.
+func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, link Link, rule *Rule) {
+	iface := &p.Interfaces[0]
+	if iface.IngressPolicing && rule.Ingress {
+		b.refuse(subject, Policing, "ingress_policing_rate is set: frames from the port stay with OVS")
+		rule.Ingress = false
+	}
+	if p.QoS {
+		b.refuse(subject, QoS, "qos is set: frames to the port stay with OVS")
+		rule.Egress = false
+	}
+	if link.Transmits == No {
+		hint := ""
+		if link.Driver == "veth" {
+			hint = " (its peer has neither an XDP program nor GRO: ethtool -K PEER gro on)"
+		}
+		b.refuse(subject, NoXmit, "device %s does not take redirected frames%s: frames to it stay with OVS", link.Name, hint)
+		rule.Egress = false
+	}
+	if br.Detail == nil {
+		return // refused as a whole
+	}
+	cfg, known := br.Detail.PortConfig[uint32(iface.OFPort)]
+	switch {
+	case !known:
+		b.refuse(subject, NotReady, "OpenFlow does not list port %d yet", iface.OFPort)
+		rule.Watch, rule.Ingress, rule.Egress = false, false, false
+	case cfg.Down || cfg.NoRecv && cfg.NoFwd:
+		b.refuse(subject, PortConfigBits, "OpenFlow port config takes the port down")
+		rule.Watch, rule.Ingress, rule.Egress = false, false, false
+	case cfg.NoRecv:
+		b.refuse(subject, PortConfigBits, "OpenFlow port config NO_RECV: OVS drops frames from the port")
+		rule.Watch, rule.Ingress = false, false
+	case cfg.NoFwd:
+		b.refuse(subject, PortConfigBits, "OpenFlow port config NO_FWD: OVS sends no frame to the port")
+		rule.Egress = false
+	}
+}
+
+// vlanRule fills in how the port carries VLANs; false for a mode that is not
+// reproduced.
+func vlanRule(p *ovs.Port, rule *Rule) bool {
+	mode := p.VLANMode
+	if mode == "" {
+		mode = "trunk"
+		if p.Tag != nil {
+			mode = "access"
+		}
+	}
+	if p.Tag != nil {
+		rule.VID = *p.Tag
+	}
+	rule.VLANs = ovs.AllVLANs()
+	if len(p.Trunks) > 0 {
+		rule.VLANs = ovs.VLANs(p.Trunks...)
+	}
+	switch mode {
+	case "access":
+		rule.VLANMode = Access
+		rule.VLANs = ovs.VLANs(rule.VID)
+	case "trunk":
+		rule.VLANMode = Trunk
+		rule.VID = 0
+	case "native-tagged", "native-untagged":
+		rule.VLANMode = NativeTagged
+		if mode == "native-untagged" {
+			rule.VLANMode = NativeUntagged
+		}
+		if rule.VID != 0 {
+			rule.VLANs.Remove(0)
+			rule.VLANs.Add(rule.VID)
+		}
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// Tables is what the kernel's tables should hold. Ports are sorted by ifindex,
+// rows by bridge, VLAN and MAC; neither has two entries for one key.
+type Tables struct {
+	Ports []Port
+	Rows  []Row
+}
+
+// Port is a device that should be on the lane.
+type Port struct {
+	// IfIndex and Name are those of the device.
+	IfIndex int
+	Name    string
+	// Mode says what is attached to the device.
+	Mode Mode
+	Rule Rule
+}
+
+// Mode says how a program sits on a device.
+type Mode int
+
+// The modes of a port.
+const (
+	// Target attaches nothing: frames only go to the device.
+	Target Mode = iota
+	// Native runs the program in the device's driver.
+	Native
+	// Generic runs it in the network stack (--allow-generic).
+	Generic
+)
+
+// String returns the mode as port/show prints it.
+func (m Mode) String() string { return [...]string{"none", "native", "generic"}[m] }
+
+// Rule says what the program does with frames from and to a port.
+type Rule struct {
+	// Bridge is Bridge:name.
+	Bridge string
+	// Watch looks at frames from the port (VLAN and source); Ingress lets
+	// them take the lane; Egress lets frames be sent to the port.
+	Watch, Ingress, Egress bool
+	// Observe counts what would take the lane and passes it.
+	Observe bool
+	// Protected is Port:protected.
+	Protected bool
+	// Checksum guards against frames with an unfinished L4 checksum.
+	Checksum bool
+	// VLANMode and VID (Port:tag) say which VLAN a frame is in.
+	VLANMode VLANMode
+	VID      ovs.VLAN
+	// VLANs holds the VLANs whose frames are looked at; the others pass.
+	VLANs ovs.VLANSet
+	// MaxFrame is the largest frame in bytes that the port sends, Ethernet
+	// header included, 802.1Q tag not.
+	MaxFrame int
+	// KeepAlive is the interval at which a frame of each station passes.
+	KeepAlive time.Duration
+}
+
+// VLANMode says how a port carries VLANs.
+type VLANMode int
+
+// The VLAN modes of Port:vlan_mode that the lane knows.
+const (
+	Trunk VLANMode = iota
+	Access
+	NativeTagged
+	NativeUntagged
+)
+
+// String returns the mode as Port:vlan_mode spells it.
+func (m VLANMode) String() string {
+	return [...]string{"trunk", "access", "native-tagged", "native-untagged"}[m]
+}
+
+// Key names a station: its address in a VLAN of a bridge.
+type Key struct {
+	Bridge string
+	VLAN   ovs.VLAN
+	MAC    ovs.MAC
+}
+
+// Compare orders keys by bridge, VLAN and MAC.
+func (k Key) Compare(l Key) int {
+	return cmp.Or(
+		cmp.Compare(k.Bridge, l.Bridge),
+		cmp.Compare(k.VLAN, l.VLAN),
+		slices.Compare(k.MAC[:], l.MAC[:]),
+	)
+}
+
+// Row is where a station is.
+type Row struct {
+	Key
+	// IfIndex is the device of its port.
+	IfIndex int
+	// Target tells that frames may be sent to it; else the row only vouches
+	// for frames from it.
+	Target bool
+	// Moved tells that the kernel saw the station elsewhere: frames from and
+	// to it pass. Never set in what Build wants.
+	Moved bool
+}
+
+// Sort puts the tables into their order.
+func (t *Tables) Sort() {
+	slices.SortFunc(t.Ports, func(a, b Port) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
+	slices.SortFunc(t.Rows, func(a, b Row) int { return a.Compare(b.Key) })
+}
+
+// Port returns the port of a device, nil when it is not on the lane.
+func (t *Tables) Port(ifindex int) *Port {
+	i, ok := slices.BinarySearchFunc(t.Ports, ifindex, func(p Port, n int) int { return cmp.Compare(p.IfIndex, n) })
+	if !ok {
+		return nil
+	}
+	return &t.Ports[i]
+}
+
+// Row returns a station's row, nil when it is not known.
+func (t *Tables) Row(k Key) *Row {
+	i, ok := slices.BinarySearchFunc(t.Rows, k, func(r Row, k Key) int { return r.Compare(k) })
+	if !ok {
+		return nil
+	}
+	return &t.Rows[i]
+}
