@@ -46,6 +46,8 @@ type Lab struct {
 	DatapathType string
 	// Hypervisor is the namespace where Open vSwitch and ovs-xdpd run.
 	Hypervisor *Namespace
+	// Vswitchd is the ovs-vswitchd that was started last.
+	Vswitchd *Process
 
 	prefix   string // of the names of namespaces
 	stations atomic.Uint32

@@ -144,6 +144,15 @@ func (n *Namespace) linkUp(name string) error {
 	return nil
 }
 
+// Received returns how many frames a device has received (rx_packets).
+func (n *Namespace) Received(device string) (uint64, error) {
+	link, err := n.links.LinkByName(device)
+	if err != nil {
+		return 0, fmt.Errorf("read counters of %s in %s: %w", device, n.Name, err)
+	}
+	return link.Attrs().Statistics.RxPackets, nil
+}
+
 // deleteLink removes a device; one that is not there is no error.
 func (n *Namespace) deleteLink(name string) error {
 	link, err := n.links.LinkByName(name)

@@ -58,18 +58,18 @@ func (l *Lab) startOVS() error {
 	if _, err := l.OVS("--no-wait", "init"); err != nil {
 		return err
 	}
-	_, err = l.StartVswitchd()
-	return err
+	return l.StartVswitchd()
 }
 
-// StartVswitchd starts ovs-vswitchd, which New has done already: it is for
-// tests that have killed it.
-func (l *Lab) StartVswitchd() (*Process, error) {
+// StartVswitchd starts ovs-vswitchd. New has done so already: it is for tests
+// that have killed it.
+func (l *Lab) StartVswitchd() error {
 	p, err := l.Start(l.Hypervisor, "/usr/sbin/ovs-vswitchd", "--pidfile", "--log-file", "-vconsole:off")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p, l.answers(p, "ovs-vswitchd")
+	l.Vswitchd = p
+	return l.answers(p, "ovs-vswitchd")
 }
 
 // answers waits until the program's control socket does.

@@ -24,9 +24,9 @@ type packetSocket struct {
 	oob  [256]byte
 }
 
-// openPacket opens a packet socket on a device of a namespace. It sees every
+// OpenPacket opens a packet socket on a device of the namespace. It sees every
 // frame that the device receives, and none that it sends.
-func openPacket(n *Namespace, device string) (Endpoint, error) {
+func (n *Namespace) OpenPacket(device string) (Endpoint, error) {
 	s := &packetSocket{}
 	err := n.Do(func() error {
 		i, err := net.InterfaceByName(device)

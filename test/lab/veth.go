@@ -32,7 +32,7 @@ func (l *Lab) AddVeth(bridge, name string, o PortOptions) (*Port, error) {
 			return err
 		}
 		if !o.Addr.IsValid() {
-			if p.raw, err = openPacket(p.VM, "eth0"); err != nil {
+			if p.raw, err = p.VM.OpenPacket("eth0"); err != nil {
 				return err
 			}
 		}

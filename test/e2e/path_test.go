@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
+)
+
+// counts is one reading of the counters of both sides.
+type counts struct {
+	// rules is what the OpenFlow rules of br0 have counted.
+	rules uint64
+	// ports has the daemon's counters by device.
+	ports map[string]lab.PortStatus
+}
+
+func (w *world) counts() counts {
+	w.t.Helper()
+	c := counts{ports: make(map[string]lab.PortStatus)}
+	var err error
+	c.rules, err = w.FlowPackets("br0")
+	w.must(err)
+	if w.daemon == nil {
+		return c
+	}
+	ports, err := w.Lab.Ports()
+	w.must(err)
+	for _, p := range ports {
+		if p.Bridge == "br0" {
+			c.ports[p.Interface] = p
+		}
+	}
+	return c
+}
+
+// paths is how frames of one port took their way in one check.
+type paths struct {
+	lane, would, passed uint64 // the daemon's counts of the sending port
+	rules               uint64 // Open vSwitch's count
+	attached            bool   // whether the sending port has a program
+	sent                map[string]uint64
+}
+
+func (before counts) to(after counts, from string) paths {
+	p := paths{rules: after.rules - before.rules, sent: make(map[string]uint64)}
+	a, b := after.ports[from], before.ports[from]
+	p.attached = a.Attach != "" && a.Attach != "none"
+	p.lane, p.would, p.passed = a.RX.Lane-b.RX.Lane, a.RX.Would-b.RX.Would, a.RX.OVS-b.RX.OVS
+	for name := range after.ports {
+		if n := after.ports[name].TX.Lane - before.ports[name].TX.Lane; n > 0 {
+			p.sent[name] = n
+		}
+	}
+	return p
+}
+
+func (p paths) String() string {
+	return fmt.Sprintf("daemon: %d redirected (out of %v), %d passed, of which %d would be redirected; rules of OVS: %d",
+		p.lane, p.sent, p.passed, p.would, p.rules)
+}
+
+// send sends a burst of a frame and returns what arrived at every port, by
+// name, and the paths taken.
+func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
+	w.t.Helper()
+	before := w.counts()
+	for i := range burst {
+		w.must(from.Send(b))
+		if i%20 == 19 {
+			time.Sleep(time.Millisecond) // no queue need be deep
+		}
+	}
+	arrived := make(map[string][][]byte)
+	wait := quiet
+	for _, p := range w.ports {
+		frames, err := p.Drain(wait)
+		w.must(err)
+		if len(frames) > 0 {
+			arrived[p.Name] = frames
+			continue
+		}
+		wait = 10 * time.Millisecond
+	}
+	return arrived, before.to(w.counts(), from.Name)
+}
+
+// arrivals checks that the burst arrived complete, as these bytes, at exactly
+// these ports.
+func (w *world) arrivals(got map[string][][]byte, want map[string][]byte) {
+	w.t.Helper()
+	for name, frames := range got {
+		if want[name] == nil {
+			w.t.Errorf("%s got %d frames that are not for it: % x", name, len(frames), frames[0])
+		}
+	}
+	for name, b := range want {
+		if n := len(got[name]); n != burst {
+			w.t.Errorf("%s got %d frames of %d", name, n, burst)
+		}
+		for _, f := range got[name] {
+			if !bytes.Equal(f, b) {
+				w.t.Errorf("%s got a changed frame:\n got % x\nwant % x", name, f, b)
+				break
+			}
+		}
+	}
+}
+
+// lane checks that frames take the express lane from a port to another, and
+// arrive as want. A keep-alive frame now and then goes through Open vSwitch.
+func (w *world) lane(from, to *lab.Port, b, want []byte) {
+	w.t.Helper()
+	got, p := w.send(from, b)
+	w.arrivals(got, map[string][]byte{to.Name: want})
+	const keepAlive = 3
+	if p.lane < burst-keepAlive || p.lane+p.passed != burst || p.rules != p.passed ||
+		len(p.sent) != 1 || p.sent[to.Name] != p.lane {
+		w.t.Errorf("%s to %s should take the lane: %s", from.Name, to.Name, p)
+	}
+}
+
+// bridge checks that frames of a port go through Open vSwitch alone and
+// arrive at exactly the ports of want.
+func (w *world) bridge(from *lab.Port, b []byte, want map[string][]byte) paths {
+	w.t.Helper()
+	got, p := w.send(from, b)
+	w.arrivals(got, want)
+	if p.lane != 0 || len(p.sent) != 0 || p.rules != burst || p.attached && p.passed != burst {
+		w.t.Errorf("frames from %s should go through OVS: %s", from.Name, p)
+	}
+	return p
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package e2e runs ovs-xdpd beside a real Open vSwitch and checks two things
+// of every scenario: which frames arrive where, byte by byte, and which path
+// they took. The path is taken from both sides: the packet counts of Open
+// vSwitch's own rules, and the counters of the daemon.
+//
+// The tests need root and the programs of `make build`; they fail without.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
+	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
+)
+
+const (
+	// burst is how many frames a check sends: enough that keep-alive frames
+	// do not hide the path of the rest.
+	burst = 100
+	// settle is how long the daemon may take to follow a change that is no
+	// learning: a key, a port, a rule.
+	settle = 5 * time.Second
+	// quiet is how long nothing must arrive before a burst counts as over.
+	quiet = 150 * time.Millisecond
+)
+
+// world is a lab with one bridge, br0, and a daemon.
+type world struct {
+	*lab.Lab
+	t      *testing.T
+	daemon *lab.Daemon
+	ports  []*lab.Port // those for raw frames
+}
+
+// newWorld makes a lab with an empty br0, whose key is absent.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{Lab: lab.NewT(t), t: t}
+	w.must(w.AddBridge("br0"))
+	w.start()
+	return w
+}
+
+// start starts the daemon.
+func (w *world) start() {
+	w.t.Helper()
+	d, err := w.StartDaemon()
+	if d != nil {
+		w.t.Cleanup(func() {
+			if w.t.Failed() {
+				w.t.Logf("end of the log of ovs-xdpd:\n%s", d.Output(40))
+			}
+		})
+	}
+	w.must(err)
+	w.daemon = d
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// eventually fails the test unless fn succeeds within the time to settle.
+func (w *world) eventually(fn func() error) {
+	w.t.Helper()
+	w.must(lab.Eventually(settle, fn))
+}
+
+func (w *world) veth(name string, columns ...string) *lab.Port {
+	w.t.Helper()
+	return w.port((*lab.Lab).AddVeth, name, lab.PortOptions{Columns: columns})
+}
+
+func (w *world) tap(name string, columns ...string) *lab.Port {
+	w.t.Helper()
+	return w.port((*lab.Lab).AddTap, name, lab.PortOptions{Columns: columns})
+}
+
+func (w *world) port(add func(*lab.Lab, string, string, lab.PortOptions) (*lab.Port, error), name string, o lab.PortOptions) *lab.Port {
+	w.t.Helper()
+	p, err := add(w.Lab, "br0", name, o)
+	w.must(err)
+	w.ports = append(w.ports, p)
+	return p
+}
+
+// remove forgets a port that no longer has a machine.
+func (w *world) remove(p *lab.Port) {
+	w.ports = slices.DeleteFunc(w.ports, func(q *lab.Port) bool { return q == p })
+}
+
+// set sets columns of br0.
+func (w *world) set(columns ...string) {
+	w.t.Helper()
+	_, err := w.OVS(append([]string{"set", "bridge", "br0"}, columns...)...)
+	w.must(err)
+}
+
+// mode sets the key of br0 and waits until the daemon obeys.
+func (w *world) mode(m string) {
+	w.t.Helper()
+	w.set("external_ids:xdp-offload=" + m)
+	w.state(m)
+}
+
+// state waits until br0 is in the state.
+func (w *world) state(want string) lab.BridgeStatus {
+	w.t.Helper()
+	var b lab.BridgeStatus
+	w.eventually(func() error {
+		s, err := w.Status()
+		if err != nil {
+			return err
+		}
+		if b, err = s.Bridge("br0"); err != nil {
+			return err
+		}
+		if b.State != want {
+			return fmt.Errorf("br0 is in the state %q, want %q; errors %q, refusals %+v", b.State, want, b.Errors, b.Refusals)
+		}
+		return nil
+	})
+	return b
+}
+
+// announce has a station send one broadcast frame on its port, drains it
+// everywhere and waits until the daemon lists the station there, in the state.
+func (w *world) announce(s station, state string) {
+	w.t.Helper()
+	w.hello(s)
+	w.row(s, state)
+}
+
+// hello has a station send one broadcast frame and drains it everywhere.
+func (w *world) hello(s station) {
+	w.t.Helper()
+	w.must(s.port.Send(s.frameTo(frame.Broadcast)))
+	w.drain(quiet)
+}
+
+// row waits until the daemon lists a station on its port, in the state;
+// "" waits until it doesn't list it there.
+func (w *world) row(s station, state string) {
+	w.t.Helper()
+	w.rowIs(s, state, func(got string) bool { return got == state })
+}
+
+// noLaneTo waits until the daemon no longer lists a station as a destination
+// of the lane.
+func (w *world) noLaneTo(s station) {
+	w.t.Helper()
+	w.rowIs(s, "anything but lane", func(got string) bool { return got != "lane" })
+}
+
+func (w *world) rowIs(s station, want string, ok func(state string) bool) {
+	w.t.Helper()
+	w.eventually(func() error {
+		rows, err := w.FDB()
+		if err != nil {
+			return err
+		}
+		got := ""
+		for _, r := range rows {
+			if r.Bridge == "br0" && r.VLAN == int(s.vlan) && r.MAC == s.mac.String() && r.Port == s.port.Name {
+				got = r.State
+			}
+		}
+		if !ok(got) {
+			return fmt.Errorf("station %s in VLAN %d on %s: row is %q, want %q; rows %+v", s.mac, s.vlan, s.port.Name, got, want, rows)
+		}
+		return nil
+	})
+}
+
+// drain throws away what has arrived, at all ports.
+func (w *world) drain(quiet time.Duration) {
+	w.t.Helper()
+	for i, p := range w.ports {
+		if i > 0 {
+			quiet = time.Millisecond // the first port has waited for all
+		}
+		_, err := p.Drain(quiet)
+		w.must(err)
+	}
+}
+
+// noPrograms checks that no device of the hypervisor has an XDP program,
+// apart from those named.
+func (w *world) noPrograms(except ...string) {
+	w.t.Helper()
+	w.eventually(func() error {
+		programs, err := w.Hypervisor.XDPPrograms()
+		for _, name := range except {
+			delete(programs, name)
+		}
+		if err == nil && len(programs) > 0 {
+			err = fmt.Errorf("devices have XDP programs: %v", programs)
+		}
+		return err
+	})
+}
+
+// refused waits until the status names the subject in a refusal, and returns
+// the text of it.
+func (w *world) refused(subject string) string {
+	w.t.Helper()
+	var text string
+	w.eventually(func() error {
+		s, err := w.Status()
+		if err != nil {
+			return err
+		}
+		b, err := s.Bridge("br0")
+		if err != nil {
+			return err
+		}
+		for _, r := range b.Refusals {
+			if r.Subject == subject && r.Reason != "" {
+				text = strings.TrimSpace(r.Reason + " " + r.Detail)
+				return nil
+			}
+		}
+		return fmt.Errorf("no refusal of %s: %+v", subject, b.Refusals)
+	})
+	return text
+}
+
+// kill ends the daemon with SIGKILL.
+func (w *world) kill() {
+	w.daemon.Kill()
+	w.daemon = nil
+}
+
+// stop ends the daemon with SIGTERM.
+func (w *world) stop() {
+	w.t.Helper()
+	w.must(w.daemon.Stop())
+	w.daemon = nil
+}
+
+// signal sends the daemon a signal.
+func (w *world) signal(s syscall.Signal) {
+	w.t.Helper()
+	w.must(w.daemon.Signal(s))
+}
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "the end-to-end tests need root")
+		os.Exit(1)
+	}
+	if _, err := lab.Binaries(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}

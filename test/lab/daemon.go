@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Daemon is a running ovs-xdpd.
+type Daemon struct {
+	*Process
+	lab *Lab
+}
+
+// Binaries returns the folder with ovs-xdpd and ovs-xdpctl: OVS_XDP_BIN, or
+// where `make build` puts them, bin in the repository that the working
+// directory belongs to.
+func Binaries() (string, error) {
+	dir := os.Getenv("OVS_XDP_BIN")
+	if dir == "" {
+		root, err := filepath.Abs(".")
+		if err != nil {
+			return "", err
+		}
+		for !exists(filepath.Join(root, "go.mod")) && root != "/" {
+			root = filepath.Dir(root)
+		}
+		dir = filepath.Join(root, "bin")
+	}
+	for _, name := range []string{"ovs-xdpd", "ovs-xdpctl"} {
+		if !exists(filepath.Join(dir, name)) {
+			return "", fmt.Errorf("find %s: not in %s (run make build, or set OVS_XDP_BIN)", name, dir)
+		}
+	}
+	return filepath.Abs(dir)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// StartDaemon starts ovs-xdpd next to Open vSwitch and waits until its
+// control socket answers. Close of the Lab kills it.
+func (l *Lab) StartDaemon(args ...string) (*Daemon, error) {
+	p, err := l.launchDaemon(args...)
+	if err != nil {
+		return nil, err
+	}
+	return &Daemon{Process: p, lab: l}, l.answers(p, "ovs-xdpd")
+}
+
+// StartSecondDaemon starts another ovs-xdpd and doesn't wait for it: it is
+// expected to end by itself.
+func (l *Lab) StartSecondDaemon(args ...string) (*Process, error) { return l.launchDaemon(args...) }
+
+func (l *Lab) launchDaemon(args ...string) (*Process, error) {
+	dir, err := Binaries()
+	if err != nil {
+		return nil, err
+	}
+	return l.Start(l.Hypervisor, filepath.Join(dir, "ovs-xdpd"), args...)
+}
+
+// Ctl runs ovs-xdpctl and returns its output.
+func (l *Lab) Ctl(args ...string) (string, error) {
+	dir, err := Binaries()
+	if err != nil {
+		return "", err
+	}
+	return l.tool(filepath.Join(dir, "ovs-xdpctl"), args...)
+}
+
+// Stop ends the daemon with SIGTERM; it must exit with code 0 in time.
+func (d *Daemon) Stop() error { return d.Process.Stop(10 * time.Second) }
+
+// Status is what `ovs-xdpctl status -o json` prints.
+type Status struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+	// Lane is "open" or "closed".
+	Lane string `json:"lane"`
+	OVS  struct {
+		Version string `json:"version"`
+		Error   string `json:"error"`
+	} `json:"ovs"`
+	Bridges []BridgeStatus `json:"bridges"`
+}
+
+// BridgeStatus is a bridge in Status.
+type BridgeStatus struct {
+	Name string `json:"name"`
+	// Mode is what the bridge's key asks for: "off", "observe" or "on".
+	// State is what the daemon does, one of these or "refused".
+	Mode     string    `json:"mode"`
+	State    string    `json:"state"`
+	Canary   int       `json:"canary"`
+	VLANs    string    `json:"vlans"`
+	Stations int       `json:"stations"`
+	Frames   Frames    `json:"frames"`
+	Errors   []string  `json:"errors"`
+	Refusals []Refusal `json:"refusals"`
+}
+
+// Frames counts frames by the path they took.
+type Frames struct {
+	// Lane counts frames that were redirected, OVS frames that were passed,
+	// Would those of the passed ones that observe mode would have redirected.
+	Lane  uint64 `json:"lane"`
+	Would uint64 `json:"would"`
+	OVS   uint64 `json:"ovs"`
+}
+
+// Refusal says what stays out of the express lane, and why.
+type Refusal struct {
+	// Subject is a bridge, "br0", or a port, "br0/tap1".
+	Subject string `json:"subject"`
+	Reason  string `json:"reason"`
+	Detail  string `json:"detail"`
+}
+
+// PortStatus is an interface in the list of `ovs-xdpctl ports -o json`.
+type PortStatus struct {
+	Bridge    string `json:"bridge"`
+	Port      string `json:"port"`
+	Interface string `json:"interface"`
+	OFPort    int    `json:"ofport"`
+	IfIndex   int    `json:"ifindex"`
+	// Ingress tells whether its frames may take the lane, Egress whether it
+	// may be a target.
+	Ingress bool `json:"ingress"`
+	Egress  bool `json:"egress"`
+	// Attach is "native", "generic" or "none".
+	Attach   string `json:"attach"`
+	VLANMode string `json:"vlan_mode"`
+	Tag      int    `json:"tag"`
+	// RX counts frames that came in at the interface, TX frames that the lane
+	// sent out of it.
+	RX Frames `json:"rx"`
+	TX Frames `json:"tx"`
+	// Reasons counts passed frames by reason.
+	Reasons map[string]uint64 `json:"reasons"`
+}
+
+// FDBRow is a station in the list of `ovs-xdpctl fdb -o json`.
+type FDBRow struct {
+	Bridge    string `json:"bridge"`
+	VLAN      int    `json:"vlan"`
+	MAC       string `json:"mac"`
+	Port      string `json:"port"`
+	Interface string `json:"interface"`
+	OFPort    int    `json:"ofport"`
+	// State is "lane", "source-only" or "moved".
+	State string `json:"state"`
+}
+
+// Status asks the daemon for its status.
+func (l *Lab) Status() (Status, error) { return ask[Status](l, "status") }
+
+// Ports asks the daemon for its ports.
+func (l *Lab) Ports() ([]PortStatus, error) { return ask[[]PortStatus](l, "ports") }
+
+// FDB asks the daemon for its stations.
+func (l *Lab) FDB() ([]FDBRow, error) { return ask[[]FDBRow](l, "fdb") }
+
+func ask[T any](l *Lab, command string) (T, error) {
+	var v T
+	out, err := l.Ctl(command, "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &v)
+	}
+	if err != nil {
+		return v, fmt.Errorf("ask ovs-xdpd for its %s: %w", command, err)
+	}
+	return v, nil
+}
+
+// Bridge returns the named bridge of a Status.
+func (s Status) Bridge(name string) (BridgeStatus, error) {
+	for _, b := range s.Bridges {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return BridgeStatus{}, fmt.Errorf("status of ovs-xdpd: no bridge %s", name)
+}
+
+// Eventually calls fn every few milliseconds until it returns nil, and
+// returns its last error when it does not in time.
+func Eventually(timeout time.Duration, fn func() error) error {
+	deadline := time.Now().Add(timeout)
+	for {
+		err := fn()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not within %v: %w", timeout, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
