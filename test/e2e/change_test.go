@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
@@ -175,48 +174,4 @@ func TestVethWithoutGRO(t *testing.T) {
 		w.arrivals(got, map[string][]byte{s.port.Name: b.frameTo(s.mac)})
 	}
 	w.laneBetween(a, c)
-}
-
-// Frames whose VLAN tag Linux keeps beside the frame look untagged to XDP.
-// The addresses are known in VLAN 0 too, so a lane that believes its eyes
-// delivers VLAN 10 to VLAN 0.
-func TestTagsBesideTheFrame(t *testing.T) {
-	w := newWorld(t)
-	mac, host := w.NewMAC(), w.NewMAC()
-	h := &lab.TrunkHost{Name: "h10", VLAN: 10, MAC: host}
-	trunk, err := w.AddTrunk("br0", "up", true, lab.PortOptions{}, h)
-	w.must(err)
-	v10 := station{port: w.veth("v10", "tag=10"), mac: mac, vlan: 10}
-	v0 := station{port: w.tap("v0"), mac: mac, vlan: 0}
-	w.mode("on")
-	w.hello(v10)
-	w.hello(v0)
-
-	inside, err := h.VM.OpenPacket("eth0")
-	w.must(err)
-	defer inside.Close()
-	onCable, err := trunk.Switch.OpenPacket("uplink")
-	w.must(err)
-	defer onCable.Close()
-	send := func(e lab.Endpoint, dst ovs.MAC) {
-		t.Helper()
-		w.must(e.Send(frame.UDP4(dst, host)))
-	}
-	send(inside, frame.Broadcast)  // the host, in VLAN 10
-	send(onCable, frame.Broadcast) // its twin, in VLAN 0
-	time.Sleep(time.Second)
-	w.drain(quiet)
-
-	for range burst {
-		send(inside, mac)
-	}
-	got := make(map[string]int)
-	for _, s := range []station{v10, v0} {
-		frames, err := s.port.Drain(quiet)
-		w.must(err)
-		got[s.port.Name] = len(frames)
-	}
-	if got["v10"] != burst || got["v0"] != 0 {
-		t.Errorf("of %d frames in VLAN 10, %d reached VLAN 10 and %d reached VLAN 0", burst, got["v10"], got["v0"])
-	}
 }

@@ -64,6 +64,9 @@ func (p *Process) Ended() bool {
 // Wait waits for the process to end by itself and returns its error, which
 // is nil for exit code 0.
 func (p *Process) Wait(timeout time.Duration) error {
+	if p.Ended() {
+		return p.err
+	}
 	select {
 	case <-p.done:
 		return p.err
