@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+)
+
+// openFlow is the part of a Detail that is kept between two Looks.
+type openFlow struct {
+	rules       []ovs.Rule
+	hiddenRules int
+	portConfig  map[uint32]ovs.PortConfig
+	fragMode    string
+}
+
+// answer is what came of asking about one bridge: a detail or why there is
+// none.
+type answer struct {
+	detail  *ovs.Detail
+	failure string
+}
+
+// details asks about all bridges, some at a time, and returns the answers by
+// bridge UUID. An error means that there is no use in asking further.
+func (o *Observer) details(ctx context.Context, bridges []ovs.Bridge) (map[string]answer, error) {
+	o.remember(bridges)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	answers := make([]answer, len(bridges))
+	places := make(chan struct{}, concurrency)
+	var asking sync.WaitGroup
+	for i := range bridges {
+		places <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-places }()
+			var err error
+			answers[i], err = o.ask(ctx, &bridges[i])
+			if err != nil {
+				cancel(err)
+			}
+		})
+	}
+	asking.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	byUUID := make(map[string]answer, len(bridges))
+	for i := range bridges {
+		byUUID[bridges[i].UUID] = answers[i]
+	}
+	return byUUID, nil
+}
+
+// remember drops the memory of all other bridges and the OpenFlow part of
+// those that changed in the database.
+func (o *Observer) remember(bridges []ovs.Bridge) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	memories := make(map[string]memory, len(bridges))
+	for _, b := range bridges {
+		m, ok := o.memories[b.UUID]
+		if !ok || !reflect.DeepEqual(m.row, b) {
+			m = memory{row: b, changed: time.Now()}
+		}
+		memories[b.UUID] = m
+	}
+	o.memories = memories
+}
+
+// ask reads the Detail of one bridge. The error is not about the bridge: the
+// control socket does not work.
+func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, bridgeTimeout)
+	defer cancel()
+	of, err := o.openFlow(ctx, b)
+	if err != nil {
+		return refused(err)
+	}
+	// Last, because nothing is as short-lived as the MAC table.
+	text, err := o.config.Control.Call(ctx, "fdb/show", b.Name)
+	if err != nil {
+		return refused(controlError(err))
+	}
+	table, err := fdb.Parse(text)
+	if err != nil {
+		return refused(err)
+	}
+	return answer{detail: &ovs.Detail{
+		Rules:       of.rules,
+		HiddenRules: of.hiddenRules,
+		FragMode:    of.fragMode,
+		PortConfig:  of.portConfig,
+		FDB:         table,
+	}}, nil
+}
+
+// unreachable is an error of the control socket itself.
+type unreachable struct{ error }
+
+func (e unreachable) Unwrap() error { return e.error }
+
+// controlError tells a failed command, which is about one bridge, from
+// everything else that can happen to a call.
+func controlError(err error) error {
+	if _, ok := errors.AsType[*unixctl.CommandError](err); ok {
+		return err
+	}
+	return unreachable{err}
+}
+
+func refused(err error) (answer, error) {
+	if u, ok := errors.AsType[unreachable](err); ok {
+		return answer{}, u.error
+	}
+	return answer{failure: err.Error()}, nil
+}
+
+// openFlow returns the OpenFlow part of a bridge, from memory if possible.
+func (o *Observer) openFlow(ctx context.Context, b *ovs.Bridge) (*openFlow, error) {
+	o.mu.Lock()
+	m, forgets := o.memories[b.UUID], o.forgets
+	o.mu.Unlock()
+	var err error
+	if m.openFlow != nil {
+		if !failsOpen(b) {
+			return m.openFlow, nil
+		}
+		of := *m.openFlow
+		of.hiddenRules, err = o.hiddenRules(ctx, b.Name)
+		return &of, err
+	}
+	started := time.Now()
+	of := &openFlow{}
+	if of.rules, err = o.config.OpenFlow.Rules(ctx, b.Name); err != nil {
+		return nil, err
+	}
+	if of.portConfig, err = o.config.OpenFlow.PortConfig(ctx, b.Name); err != nil {
+		return nil, err
+	}
+	if of.fragMode, err = o.config.OpenFlow.FragMode(ctx, b.Name); err != nil {
+		return nil, err
+	}
+	if of.hiddenRules, err = o.hiddenRules(ctx, b.Name); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.forgets == forgets && started.Sub(m.changed) >= o.settle {
+		m.openFlow = of
+		o.memories[b.UUID] = m
+	}
+	return of, nil
+}
+
+// failsOpen reports whether ovs-vswitchd adds a rule that is NORMAL for every
+// frame when the bridge's controllers are silent for long, and takes it back
+// when one answers. Nothing tells when it does, so hidden rules of such
+// bridges are counted at every Look.
+func failsOpen(b *ovs.Bridge) bool {
+	return len(b.Controllers) > 0 && b.FailMode == "standalone"
+}
+
+func (o *Observer) hiddenRules(ctx context.Context, bridge string) (int, error) {
+	text, err := o.config.Control.Call(ctx, "bridge/dump-flows", bridge)
+	if err != nil {
+		return 0, controlError(err)
+	}
+	n, err := countHidden(text)
+	if err != nil {
+		return 0, fmt.Errorf("bridge/dump-flows %s: %w", bridge, err)
+	}
+	return n, nil
+}

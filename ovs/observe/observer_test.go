@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+)
+
+// fake is an Open vSwitch in memory: it shows what Observer does with answers,
+// not what a real one answers.
+type fake struct {
+	mu       sync.Mutex
+	bridges  map[string]map[string]string // external_ids by bridge name
+	rows     map[string]ovs.Bridge        // overrides what bridges gives
+	torn     int                          // this many Reads are torn
+	readErr  error
+	onRead   func(n int) // n counts from 1
+	reads    int
+	calls    map[string]int // by "method bridge"
+	failures map[string]error
+	hidden   map[string]int
+	asking   int
+	most     int // most asked at once
+	onAsk    func()
+}
+
+func newFake(names ...string) *fake {
+	f := &fake{
+		bridges: map[string]map[string]string{}, rows: map[string]ovs.Bridge{}, calls: map[string]int{},
+		failures: map[string]error{}, hidden: map[string]int{},
+	}
+	for _, n := range names {
+		f.bridges[n] = map[string]string{}
+	}
+	return f
+}
+
+func (f *fake) Read() (*ovs.Snapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	if f.onRead != nil {
+		f.onRead(f.reads)
+	}
+	if f.torn > 0 {
+		f.torn--
+		return nil, fmt.Errorf("fake: %w", ovsdb.ErrTorn)
+	}
+	if f.readErr != nil {
+		return nil, f.readErr
+	}
+	snap := &ovs.Snapshot{}
+	for _, name := range slices.Sorted(maps.Keys(f.bridges)) {
+		b := f.rows[name]
+		b.UUID, b.Name, b.ExternalIDs = "uuid-"+name, name, maps.Clone(f.bridges[name])
+		snap.Bridges = append(snap.Bridges, b)
+	}
+	return snap, nil
+}
+
+func (f *fake) called(what, bridge string) error {
+	f.mu.Lock()
+	f.calls[what+" "+bridge]++
+	f.asking++
+	f.most = max(f.most, f.asking)
+	err, onAsk := f.failures[what+" "+bridge], f.onAsk
+	f.mu.Unlock()
+	if onAsk != nil {
+		onAsk()
+	}
+	f.mu.Lock()
+	f.asking--
+	f.mu.Unlock()
+	return err
+}
+
+func (f *fake) Call(_ context.Context, method string, args ...string) (string, error) {
+	if err := f.called(method, args[0]); err != nil {
+		return "", err
+	}
+	switch method {
+	case "fdb/show":
+		return " port  VLAN  MAC                Age\n   99    10  52:54:00:00:00:01    3\n", nil
+	case "bridge/dump-flows":
+		return strings.Repeat("duration=1s, n_packets=0, n_bytes=0, priority=15790320,actions=NORMAL\n", f.hidden[args[0]]), nil
+	}
+	return "", &unixctl.CommandError{Method: method, Text: "not a valid command"}
+}
+
+func (f *fake) Rules(_ context.Context, bridge string) ([]ovs.Rule, error) {
+	return []ovs.Rule{{Actions: []string{"NORMAL"}}}, f.called("Rules", bridge)
+}
+
+func (f *fake) PortConfig(_ context.Context, bridge string) (map[uint32]ovs.PortConfig, error) {
+	return map[uint32]ovs.PortConfig{1: {NoFwd: true}}, f.called("PortConfig", bridge)
+}
+
+func (f *fake) FragMode(_ context.Context, bridge string) (string, error) {
+	return "normal", f.called("FragMode", bridge)
+}
+
+// watch returns an Observer of the fake that keeps OpenFlow parts at once.
+func (f *fake) watch() *Observer {
+	o := New(Config{Database: f, Control: f, OpenFlow: f})
+	o.settle = 0
+	return o
+}
+
+func look(t *testing.T, o *Observer) map[string]ovs.Bridge {
+	t.Helper()
+	snap, err := o.Look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bs := map[string]ovs.Bridge{}
+	for _, b := range snap.Bridges {
+		bs[b.Name] = b
+	}
+	return bs
+}
+
+func TestLookFillsDetail(t *testing.T) {
+	f := newFake("a", "b")
+	f.hidden["a"] = 2
+	o := New(Config{Database: f, Control: f, OpenFlow: f, Want: func(b *ovs.Bridge) bool { return b.Name == "a" }})
+	bs := look(t, o)
+	want := &ovs.Detail{
+		Rules: []ovs.Rule{{Actions: []string{"NORMAL"}}}, HiddenRules: 2, FragMode: "normal",
+		PortConfig: map[uint32]ovs.PortConfig{1: {NoFwd: true}},
+		// No interface has number 99: the row is kept all the same.
+		FDB: []ovs.FDBEntry{{OFPort: 99, VLAN: 10, MAC: ovs.MAC{0x52, 0x54, 0, 0, 0, 1}, Age: 3}},
+	}
+	if diff := cmp.Diff(want, bs["a"].Detail); diff != "" {
+		t.Errorf("a (-want +got):\n%s", diff)
+	}
+	if b := bs["b"]; b.Detail != nil || b.DetailError != "" {
+		t.Errorf("b was not asked for: %+v", b)
+	}
+	if f.calls["fdb/show b"] != 0 {
+		t.Error("b was asked about")
+	}
+}
+
+func TestLookRetriesTorn(t *testing.T) {
+	f := newFake("a")
+	f.torn = tornAttempts - 1
+	look(t, f.watch())
+	f.torn = 1000
+	if _, err := f.watch().Look(t.Context()); !errors.Is(err, ovsdb.ErrTorn) {
+		t.Errorf("Look on a database that stays torn: %v", err)
+	}
+}
+
+func TestLookDatabaseError(t *testing.T) {
+	f := newFake("a")
+	f.readErr = errors.New("gone")
+	if _, err := f.watch().Look(t.Context()); !errors.Is(err, f.readErr) {
+		t.Errorf("Look: %v", err)
+	}
+	f.readErr = nil
+	f.onRead = func(n int) { // after the details
+		if n == 3 {
+			f.readErr = errors.New("gone")
+		}
+	}
+	if snap, err := f.watch().Look(t.Context()); err == nil {
+		t.Errorf("Look succeeded: %+v", snap)
+	}
+}
+
+func TestLookStartsOverAfterChange(t *testing.T) {
+	f := newFake("a", "b")
+	f.onRead = func(n int) {
+		switch n {
+		case 2:
+			f.bridges["a"]["key"] = "value"
+		case 3:
+			delete(f.bridges, "b")
+		}
+	}
+	bs := look(t, f.watch())
+	if f.reads != 4 {
+		t.Errorf("%d reads, want 4", f.reads)
+	}
+	if a := bs["a"]; a.ExternalIDs["key"] != "value" || a.Detail == nil {
+		t.Errorf("a: %+v", a)
+	}
+	if _, ok := bs["b"]; ok {
+		t.Error("b is still there")
+	}
+	// What was read of a's OpenFlow part before the change is not used.
+	if n := f.calls["Rules a"]; n != 2 {
+		t.Errorf("rules of a read %d times, want 2", n)
+	}
+
+	f = newFake("a")
+	f.onRead = func(n int) { f.bridges["a"]["n"] = fmt.Sprint(n) }
+	if _, err := f.watch().Look(t.Context()); err == nil {
+		t.Error("Look succeeded on a bridge that never stands still")
+	}
+
+	// What happens to a bridge that nobody wants is not awaited.
+	f = newFake("a", "b")
+	f.onRead = func(n int) { f.bridges["b"]["n"] = fmt.Sprint(n) }
+	o := New(Config{Database: f, Control: f, OpenFlow: f, Want: func(b *ovs.Bridge) bool { return b.Name == "a" }})
+	if bs := look(t, o); f.reads != 2 || bs["b"].ExternalIDs["n"] != "2" {
+		t.Errorf("%d reads, bridges %+v", f.reads, bs)
+	}
+}
+
+func TestLookPartialFailure(t *testing.T) {
+	for _, what := range []string{"Rules", "PortConfig", "FragMode"} {
+		f := newFake("a", "b")
+		f.failures[what+" a"] = errors.New("ovs-ofctl failed")
+		bs := look(t, f.watch())
+		if a := bs["a"]; a.Detail != nil || !strings.Contains(a.DetailError, "ovs-ofctl failed") {
+			t.Errorf("%s: a: %+v", what, a)
+		}
+		if b := bs["b"]; b.Detail == nil || b.DetailError != "" {
+			t.Errorf("%s: b: %+v", what, b)
+		}
+	}
+	for _, what := range []string{"fdb/show", "bridge/dump-flows"} {
+		f := newFake("a", "b")
+		f.failures[what+" a"] = fmt.Errorf("call: %w", &unixctl.CommandError{Method: what, Text: "no such bridge"})
+		o := f.watch()
+		bs := look(t, o)
+		if a := bs["a"]; a.Detail != nil || !strings.Contains(a.DetailError, "no such bridge") {
+			t.Errorf("%s: a: %+v", what, a)
+		}
+		if b := bs["b"]; b.Detail == nil || b.DetailError != "" {
+			t.Errorf("%s: b: %+v", what, b)
+		}
+		delete(f.failures, what+" a")
+		if a := look(t, o)["a"]; a.Detail == nil || a.DetailError != "" {
+			t.Errorf("%s: a afterwards: %+v", what, a)
+		}
+		f.failures[what+" a"] = errors.New("connection refused")
+		o.ForgetAll()
+		if snap, err := o.Look(t.Context()); !errors.Is(err, f.failures[what+" a"]) {
+			t.Errorf("%s: a broken control socket: %v, %v", what, snap, err)
+		}
+	}
+}
+
+func TestLookEndsWithContext(t *testing.T) {
+	f := newFake("a")
+	ctx, cancel := context.WithCancel(t.Context())
+	f.onAsk = cancel
+	if _, err := f.watch().Look(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Look: %v", err)
+	}
+}
+
+func TestOpenFlowIsKept(t *testing.T) {
+	f := newFake("a", "b")
+	o := f.watch()
+	counts := func(want ...int) {
+		t.Helper()
+		look(t, o)
+		for _, what := range []string{"Rules", "PortConfig", "FragMode", "bridge/dump-flows"} {
+			if got := []int{f.calls[what+" a"], f.calls[what+" b"]}; !slices.Equal(got, want) {
+				t.Errorf("%s of a, b: asked %v times, want %v", what, got, want)
+			}
+		}
+	}
+	counts(1, 1)
+	counts(1, 1)
+	if n := f.calls["fdb/show a"]; n != 2 {
+		t.Errorf("MAC table read %d times in 2 Looks", n)
+	}
+	o.Forget("a")
+	counts(2, 1)
+	counts(2, 1)
+	o.Forget("nobody")
+	counts(2, 1)
+	o.ForgetAll()
+	counts(3, 2)
+	// A change in the database.
+	f.bridges["b"]["key"] = "value"
+	counts(3, 3)
+	// A bridge of the same identity that comes back.
+	was := f.bridges["b"]
+	delete(f.bridges, "b")
+	counts(3, 3)
+	f.bridges["b"] = was
+	counts(3, 4)
+}
+
+// What a Look has read before Forget was called must not be kept.
+func TestForgetDuringLook(t *testing.T) {
+	f := newFake("a")
+	o := f.watch()
+	f.onAsk = func() { o.Forget("a") }
+	look(t, o)
+	f.onAsk = nil
+	look(t, o)
+	look(t, o)
+	if n := f.calls["Rules a"]; n != 2 {
+		t.Errorf("rules read %d times, want 2", n)
+	}
+}
+
+// Shortly after a change in the database ovs-vswitchd may not have done what
+// it says yet.
+func TestOpenFlowIsNotKeptTooEarly(t *testing.T) {
+	f := newFake("a")
+	o := f.watch()
+	o.settle = 50 * time.Millisecond
+	look(t, o)
+	look(t, o)
+	if n := f.calls["Rules a"]; n != 2 {
+		t.Errorf("rules read %d times at once after the bridge was seen, want 2", n)
+	}
+	time.Sleep(o.settle)
+	look(t, o)
+	look(t, o)
+	if n := f.calls["Rules a"]; n != 3 {
+		t.Errorf("rules read %d times, want 3", n)
+	}
+}
+
+func TestHiddenRulesOfFailOpenBridge(t *testing.T) {
+	f := newFake("a")
+	f.rows["a"] = ovs.Bridge{FailMode: "standalone", Controllers: []ovs.Controller{{Target: "tcp:192.0.2.1"}}}
+	o := f.watch()
+	for _, n := range []int{0, 1, 0} {
+		f.hidden["a"] = n
+		if got := look(t, o)["a"].Detail.HiddenRules; got != n {
+			t.Errorf("%d hidden rules, want %d", got, n)
+		}
+	}
+	if n := f.calls["Rules a"]; n != 1 {
+		t.Errorf("rules read %d times, want 1", n)
+	}
+}
+
+func TestLookAsksSomeAtATime(t *testing.T) {
+	var names []string
+	for i := range 20 {
+		names = append(names, fmt.Sprint("br", i))
+	}
+	f := newFake(names...)
+	f.onAsk = func() { time.Sleep(time.Millisecond) }
+	look(t, f.watch())
+	if f.most > concurrency || f.most < 2 {
+		t.Errorf("%d bridges asked at once, want 2 to %d", f.most, concurrency)
+	}
+}
+
+func TestCountHidden(t *testing.T) {
+	const inBand = `duration=1s, n_packets=0, n_bytes=0, priority=180008,tcp,nw_src=127.0.0.1,tp_src=6653,actions=NORMAL
+duration=1s, n_packets=0, n_bytes=0, priority=180000,udp,in_port=LOCAL,dl_src=62:6c:4a:62:78:47,tp_src=68,tp_dst=67,actions=NORMAL
+`
+	for name, c := range map[string]struct {
+		text string
+		want int // -1: error
+	}{
+		"empty":            {"", 0},
+		"in-band":          {inBand, 2},
+		"fail-open":        {"duration=9s, n_packets=0, n_bytes=0, priority=15790320,actions=NORMAL\n", 1},
+		"default priority": {"duration=0s, n_packets=0, n_bytes=0, ,actions=NORMAL\n", 0},
+		"ordinary":         {"duration=0s, n_packets=0, n_bytes=0, priority=65535,ip,actions=resubmit(,3)\n", 0},
+		"offload columns":  {"duration=0s, n_packets=0, n_bytes=0, n_offload_packets=0, n_offload_bytes=0, priority=65536,actions=drop\n", 1},
+		"other tables": {`table_id=3, duration=0s, n_packets=0, n_bytes=0, priority=65535,ip,nw_dst=1.2.3.4,actions=drop
+table_id=254, duration=0s, n_packets=0, n_bytes=0, priority=2,recirc_id=0,actions=drop
+`, 0},
+		"no newline":      {strings.TrimSuffix(inBand, "\n"), 2},
+		"not a number":    {"duration=0s, n_packets=0, n_bytes=0, priority=high,actions=drop\n", -1},
+		"not a rule":      {"Unknown bridge\n", -1},
+		"cut off":         {"duration=1s, n_packets=0, n_bytes=0, priority=1800", -1},
+		"other beginning": {"cookie=0, duration=1s, priority=180000,actions=drop\n", -1},
+	} {
+		n, err := countHidden(c.text)
+		if (err != nil) != (c.want < 0) || err == nil && n != c.want {
+			t.Errorf("%s: %d, %v; want %d", name, n, err, c.want)
+		}
+	}
+}
