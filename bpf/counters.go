@@ -55,7 +55,7 @@ func (l *Lane) Counters(ifindex int) (Counters, error) {
 		return Counters{}, fmt.Errorf("read counters of device %d: it is not on the lane", ifindex)
 	}
 	var cpus []lanePortCounters
-	if err := l.objs.Counters.Lookup(uint32(slot), &cpus); err != nil {
+	if err := l.coll.Maps[laneMapCounters].Lookup(uint32(slot), &cpus); err != nil {
 		return Counters{}, fmt.Errorf("read counters of device %d: %w", ifindex, err)
 	}
 	c := Counters{Frames: make(map[string]uint64)}
@@ -86,7 +86,7 @@ func (l *Lane) zeroCounters(slot int) error {
 	if err != nil {
 		return fmt.Errorf("count CPUs: %w", err)
 	}
-	if err := l.objs.Counters.Put(uint32(slot), make([]lanePortCounters, cpus)); err != nil {
+	if err := l.coll.Maps[laneMapCounters].Put(uint32(slot), make([]lanePortCounters, cpus)); err != nil {
 		return fmt.Errorf("clear counters: %w", err)
 	}
 	return nil

@@ -53,3 +53,6 @@ func (l *Lane) ReadEvents(deadline time.Time) ([]Event, error) {
 		}
 	}
 }
+
+// EventsWaiting tells whether events are waiting to be read.
+func (l *Lane) EventsWaiting() bool { return l.events.AvailableBytes() > 0 }

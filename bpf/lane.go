@@ -35,14 +35,31 @@ const (
 // Lane is the loaded data path. Closing it, or the end of the process, takes
 // every program off its device: nothing is pinned.
 type Lane struct {
-	objs   laneObjects
+	spec   *ebpf.CollectionSpec
+	coll   *ebpf.Collection
 	fdb    *fdb
 	ports  *portTable
 	events *ringbuf.Reader
 	grace  *gracePeriod
 	ticks  float64 // jiffies a second
 	names  []string
-	links  map[int]link.Link // by ifindex
+	links  map[int]attachment // by ifindex
+}
+
+// attachment is a program on a device: the one of all ports, or, when bound is
+// set, a copy for this device alone.
+type attachment struct {
+	link  link.Link
+	bound *ebpf.Program
+	id    uint32
+}
+
+func (a attachment) close() error {
+	err := a.link.Close()
+	if a.bound != nil {
+		err = errors.Join(err, a.bound.Close())
+	}
+	return err
 }
 
 // New loads the programs and makes empty tables, with the lane closed.
@@ -89,8 +106,11 @@ func New(cfg Config) (*Lane, error) {
 		}
 	}
 
-	l := &Lane{names: names, links: make(map[int]link.Link)}
-	if err := spec.LoadAndAssign(&l.objs, nil); err != nil {
+	l := &Lane{spec: spec, names: names, links: make(map[int]attachment)}
+	// The variant for one device is loaded when there is one.
+	shared := spec.Copy()
+	delete(shared.Programs, laneProgOvsXdpVeth)
+	if l.coll, err = ebpf.NewCollection(shared); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
 			return nil, fmt.Errorf("load BPF programs: the kernel's verifier refused them: %w", err)
@@ -108,13 +128,13 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 	if l.grace, err = newGracePeriod(); err != nil {
 		return err
 	}
-	if l.fdb, err = openFDB(l.objs.Fdb, buckets, seed, l.grace.Wait); err != nil {
+	if l.fdb, err = openFDB(l.coll.Maps[laneMapFdb], buckets, seed, l.grace.Wait); err != nil {
 		return err
 	}
-	if l.ports, err = openPorts(l.objs.Ports, slots); err != nil {
+	if l.ports, err = openPorts(l.coll.Maps[laneMapPorts], slots); err != nil {
 		return err
 	}
-	if l.events, err = ringbuf.NewReader(l.objs.Events); err != nil {
+	if l.events, err = ringbuf.NewReader(l.coll.Maps[laneMapEvents]); err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
 	l.ticks, err = l.measureTicks(100 * time.Millisecond)
@@ -124,8 +144,8 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 // Close detaches every program and frees the tables.
 func (l *Lane) Close() error {
 	var errs []error
-	for _, lk := range l.links {
-		errs = append(errs, lk.Close())
+	for _, a := range l.links {
+		errs = append(errs, a.close())
 	}
 	l.links = nil
 	if l.events != nil {
@@ -134,8 +154,8 @@ func (l *Lane) Close() error {
 	if l.grace != nil {
 		errs = append(errs, l.grace.Close())
 	}
-	errs = append(errs, l.objs.Close())
-	// The mappings go last: the maps' readers have ended.
+	l.coll.Close()
+	// The mappings go last: the programs have ended.
 	if l.fdb != nil {
 		errs = append(errs, l.fdb.close())
 	}

@@ -151,6 +151,7 @@ const (
 	laneMapPorts           = "ports"
 	laneMapTargets         = "targets"
 	laneProgOvsXdp         = "ovs_xdp"
+	laneProgOvsXdpVeth     = "ovs_xdp_veth"
 	laneProgRenewLease     = "renew_lease"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
@@ -209,6 +210,7 @@ type laneSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneProgramSpecs struct {
 	OvsXdp     *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
+	OvsXdpVeth *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
 	RenewLease *ebpf.ProgramSpec `ebpf:"renew_lease"`
 }
 
@@ -301,12 +303,14 @@ type laneVariables struct {
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lanePrograms struct {
 	OvsXdp     *ebpf.Program `ebpf:"ovs_xdp"`
+	OvsXdpVeth *ebpf.Program `ebpf:"ovs_xdp_veth"`
 	RenewLease *ebpf.Program `ebpf:"renew_lease"`
 }
 
 func (p *lanePrograms) Close() error {
 	return _LaneClose(
 		p.OvsXdp,
+		p.OvsXdpVeth,
 		p.RenewLease,
 	)
 }

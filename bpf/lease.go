@@ -25,7 +25,7 @@ func (l *Lane) Renew(d time.Duration) error { return l.renew(d, false) }
 
 // Shut closes the lane at once: every frame passes.
 func (l *Lane) Shut() error {
-	if err := l.objs.Lease.Set(uint64(0)); err != nil {
+	if err := l.coll.Variables[laneVarLease].Set(uint64(0)); err != nil {
 		return fmt.Errorf("close the lane: %w", err)
 	}
 	return nil
@@ -52,7 +52,7 @@ func (l *Lane) runRenewal(r laneRenewal) (laneRenewal, error) {
 		return r, fmt.Errorf("renew the lease: %w", err)
 	}
 	out := in.Bytes()
-	if _, err := l.objs.RenewLease.Run(&ebpf.RunOptions{Context: in.Bytes(), ContextOut: &out}); err != nil {
+	if _, err := l.coll.Programs[laneProgRenewLease].Run(&ebpf.RunOptions{Context: in.Bytes(), ContextOut: &out}); err != nil {
 		return r, fmt.Errorf("renew the lease: %w", err)
 	}
 	if err := binary.Read(bytes.NewReader(out), binary.NativeEndian, &r); err != nil {

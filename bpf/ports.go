@@ -10,20 +10,9 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
-)
-
-// Mode says how a program sits on a device.
-type Mode int
-
-// The modes of a port. ModeTarget attaches nothing: frames only go to it.
-const (
-	ModeTarget Mode = iota
-	ModeNative
-	ModeGeneric
 )
 
 // VLANMode says how a port carries VLANs (Port:vlan_mode).
@@ -190,15 +179,11 @@ func (l *Lane) Ports() []Port {
 // the link by itself.
 func (l *Lane) gone(ifindex, slot int) bool {
 	var dev devmapValue
-	if err := l.objs.Targets.Lookup(uint32(slot), &dev); err != nil || int(dev.IfIndex) != ifindex {
+	if err := l.coll.Maps[laneMapTargets].Lookup(uint32(slot), &dev); err != nil || int(dev.IfIndex) != ifindex {
 		return true
 	}
-	lk, ok := l.links[ifindex]
-	if !ok {
-		return false
-	}
-	info, err := lk.Info()
-	return err != nil || info.XDP() == nil || int(info.XDP().Ifindex) != ifindex
+	a, ok := l.links[ifindex]
+	return ok && !a.on(ifindex)
 }
 
 // devmapValue is struct bpf_devmap_val of linux/bpf.h.
@@ -219,14 +204,14 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 			return fmt.Errorf("add device %d to the lane: %w", ifindex, ErrPortTableFull)
 		}
 	}
-	if err := l.objs.Targets.Put(uint32(slot), devmapValue{IfIndex: uint32(ifindex)}); err != nil {
+	if err := l.coll.Maps[laneMapTargets].Put(uint32(slot), devmapValue{IfIndex: uint32(ifindex)}); err != nil {
 		return fmt.Errorf("add device %d to the devmap: %w", ifindex, err)
 	}
 	p := &l.ports.slots[slot]
 	l.ports.setWord(slot, 0)
 	p.Vlans = [64]uint64{}
 	if err := l.attach(ifindex, mode); err != nil {
-		return errors.Join(err, l.objs.Targets.Delete(uint32(slot)))
+		return errors.Join(err, l.coll.Maps[laneMapTargets].Delete(uint32(slot)))
 	}
 	l.ports.modes[ifindex] = mode
 	l.ports.rules[ifindex] = Rule{}
@@ -237,20 +222,12 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	return nil
 }
 
-func (l *Lane) attach(ifindex int, mode Mode) error {
-	flags := link.XDPDriverMode
-	switch mode {
-	case ModeTarget:
-		return nil
-	case ModeGeneric:
-		flags = link.XDPGenericMode
+// ClosePort lets every frame from a port pass and sends none to it, until
+// SetRule.
+func (l *Lane) ClosePort(ifindex int) {
+	if slot, ok := l.ports.slotOf(ifindex); ok {
+		l.ports.setWord(slot, 0)
 	}
-	lk, err := link.AttachXDP(link.XDPOptions{Program: l.objs.OvsXdp, Interface: ifindex, Flags: flags})
-	if err != nil {
-		return fmt.Errorf("attach XDP to device %d: %w", ifindex, err)
-	}
-	l.links[ifindex] = lk
-	return nil
 }
 
 // SetRule changes what the program does with a port. A change of the VLANs
@@ -289,13 +266,13 @@ func (l *Lane) RemovePort(ifindex int) error {
 		}
 	})
 	var errs []error
-	if lk, ok := l.links[ifindex]; ok {
-		if err := lk.Close(); err != nil {
+	if a, ok := l.links[ifindex]; ok {
+		if err := a.close(); err != nil {
 			errs = append(errs, fmt.Errorf("detach XDP from device %d: %w", ifindex, err))
 		}
 		delete(l.links, ifindex)
 	}
-	if err := l.objs.Targets.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := l.coll.Maps[laneMapTargets].Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		errs = append(errs, fmt.Errorf("remove device %d from the devmap: %w", ifindex, err))
 	}
 	atomic.StoreUint32(&l.ports.slots[slot].Ifindex, 0)
@@ -315,17 +292,4 @@ func (l *Lane) settlePorts() error {
 	}
 	clear(l.ports.cleared)
 	return nil
-}
-
-// ProgramID returns the kernel's id of the program that this Lane attaches.
-func (l *Lane) ProgramID() (uint32, error) {
-	info, err := l.objs.OvsXdp.Info()
-	if err != nil {
-		return 0, fmt.Errorf("read id of the XDP program: %w", err)
-	}
-	id, ok := info.ID()
-	if !ok {
-		return 0, errors.New("read id of the XDP program: the kernel does not tell")
-	}
-	return uint32(id), nil
 }

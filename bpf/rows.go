@@ -24,24 +24,36 @@ type Row struct {
 func (l *Lane) Rows() []Row {
 	var rows []Row
 	l.fdb.each(func(key uint64, word *uint64) {
-		r := rowOf(atomic.LoadUint64(word))
-		if r.has(laneRowFlagROW_VALID) {
-			rows = append(rows, Row{
-				Key:     keyOf(key),
-				IfIndex: l.ports.ifindexAt(int(r.Slot)),
-				Target:  r.has(laneRowFlagROW_TARGET),
-				Moved:   r.has(laneRowFlagROW_MOVED),
-			})
+		if w := atomic.LoadUint64(word); rowOf(w).has(laneRowFlagROW_VALID) {
+			rows = append(rows, l.row(key, w))
 		}
 	})
 	return rows
 }
 
+// FindRow reads one row from the kernel's memory; nil when there is none.
+func (l *Lane) FindRow(k Key) *Row {
+	p, ok := l.fdb.find(k.word())
+	if !ok {
+		return nil
+	}
+	r := l.row(k.word(), atomic.LoadUint64(l.fdb.rowAt(p)))
+	return &r
+}
+
+func (l *Lane) row(key, word uint64) Row {
+	r := rowOf(word)
+	return Row{
+		Key:     keyOf(key),
+		IfIndex: l.ports.ifindexAt(int(r.Slot)),
+		Target:  r.has(laneRowFlagROW_TARGET),
+		Moved:   r.has(laneRowFlagROW_MOVED),
+	}
+}
+
 // Ask tells the program that OVS's MAC table is about to be read: a mark that
-// is set or renewed from now on is newer than what is read. Returns how many
-// rows are marked.
-func (l *Lane) Ask() int {
-	marked := 0
+// is set or renewed from now on is newer than what is read.
+func (l *Lane) Ask() {
 	l.fdb.each(func(_ uint64, word *uint64) {
 		for {
 			w := atomic.LoadUint64(word)
@@ -51,9 +63,18 @@ func (l *Lane) Ask() int {
 			}
 			r.Flags |= uint16(laneRowFlagROW_ASKED)
 			if atomic.CompareAndSwapUint64(word, w, r.word()) {
-				marked++
 				return
 			}
+		}
+	})
+}
+
+// Marked counts the rows that are marked as moved.
+func (l *Lane) Marked() int {
+	marked := 0
+	l.fdb.each(func(_ uint64, word *uint64) {
+		if r := rowOf(atomic.LoadUint64(word)); r.has(laneRowFlagROW_VALID) && r.has(laneRowFlagROW_MOVED) {
+			marked++
 		}
 	})
 	return marked

@@ -112,7 +112,7 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 
 static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
-					       struct route *route)
+					       struct route *route, bool beside)
 {
 	struct port_rule in, out;
 	union row_word src, dst;
@@ -132,6 +132,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	/* A frame of one VLAN of this bridge. */
 	if (!frame_read(ctx, f))
 		return REASON_RUNT;
+	if (beside)
+		tag_beside(ctx, f);
 	if (!frame_vlan(p, &in, f, &vlan))
 		return REASON_VLAN;
 	domain = (__u64)in.bridge << 12 | vlan;
@@ -248,8 +250,7 @@ static __always_inline bool tag_push(struct xdp_md *ctx, __u16 vid)
 	return true;
 }
 
-SEC("xdp")
-int ovs_xdp(struct xdp_md *ctx)
+static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 {
 	struct route route = {};
 	struct frame f = {};
@@ -265,7 +266,7 @@ int ovs_xdp(struct xdp_md *ctx)
 	if (!c)
 		return XDP_PASS;
 
-	reason = lane_decide(ctx, p, slot, c, &f, &route);
+	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
@@ -282,6 +283,19 @@ int ovs_xdp(struct xdp_md *ctx)
 	if (sent)
 		sent->sent++;
 	return XDP_REDIRECT;
+}
+
+SEC("xdp")
+int ovs_xdp(struct xdp_md *ctx)
+{
+	return lane_run(ctx, false);
+}
+
+/* The same for one device, which may hold a frame's tag beside it. */
+SEC("xdp")
+int ovs_xdp_veth(struct xdp_md *ctx)
+{
+	return lane_run(ctx, true);
 }
 
 /* What renew_lease is asked and what it answers. */

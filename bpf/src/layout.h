@@ -135,7 +135,7 @@ enum reason {
 	REASON_RUNT,
 	/* a tag that this port does not carry, or a VLAN that is kept out */
 	REASON_VLAN,
-	/* 802.1ad, two tags, VID 0, or DEI set */
+	/* 802.1ad, two tags, VID 0, DEI set, or the tag beside the frame */
 	REASON_ODD_TAG,
 	/* group bit set in the source address */
 	REASON_GROUP_SOURCE,

@@ -117,6 +117,8 @@ func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 		return 0, false
 	case link.NativeXDP == No:
 		return Generic, true
+	case link.Driver == "veth":
+		return Veth, true
 	}
 	return Native, true
 }

@@ -36,12 +36,14 @@ const (
 	Target Mode = iota
 	// Native runs the program in the device's driver.
 	Native
+	// Veth is Native for a device that may hold a frame's VLAN tag beside it.
+	Veth
 	// Generic runs it in the network stack (--allow-generic).
 	Generic
 )
 
 // String returns the mode as port/show prints it.
-func (m Mode) String() string { return [...]string{"none", "native", "generic"}[m] }
+func (m Mode) String() string { return [...]string{"none", "native", "native", "generic"}[m] }
 
 // Rule says what the program does with frames from and to a port.
 type Rule struct {

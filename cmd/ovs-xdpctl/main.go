@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ovs-xdpctl asks a running ovs-xdpd how the express lane stands.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/report"
+)
+
+type flags struct {
+	Output  string           `short:"o" enum:"text,json" default:"text" help:"text or json."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Status struct {
+		Bridge string `arg:"" optional:"" help:"Only this bridge."`
+	} `cmd:"" help:"Show the daemon, every bridge, and what stays with OVS and why."`
+	Ports struct {
+		Bridge string `arg:"" optional:"" help:"Only this bridge."`
+	} `cmd:"" help:"Show ports, and how many frames took which path."`
+	FDB struct {
+		Bridge string `arg:"" optional:"" help:"Only this bridge."`
+	} `cmd:"" name:"fdb" help:"Show the stations in the kernel's FDB."`
+	Coverage struct{} `cmd:"" help:"Show counters of all ports together, by reason."`
+}
+
+// call maps the command line to a command of the control socket.
+func (f *flags) call(command string) (method string, args []string) {
+	method = map[string]string{"status": "offload/show", "ports": "port/show", "fdb": "fdb/show", "coverage": "coverage/show"}[command]
+	if bridge := f.Status.Bridge + f.Ports.Bridge + f.FDB.Bridge; bridge != "" {
+		args = append(args, bridge)
+	}
+	return method, args
+}
+
+func main() {
+	var f flags
+	k := kong.Parse(&f,
+		kong.Name("ovs-xdpctl"),
+		kong.Description("Shows how the express lane of ovs-xdpd stands. OVS_RUNDIR says where its control socket is "+
+			"(default /var/run/openvswitch). Exit code 1: the daemon does not run, or refused the command."),
+		kong.Vars{"version": "ovs-xdpctl " + report.Version},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	method, args := f.call(k.Selected().Name)
+	if err := ask(os.Stdout, method, args, f.Output == "json"); err != nil {
+		fmt.Fprintf(os.Stderr, "ovs-xdpctl: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// ask prints the daemon's answer.
+func ask(w io.Writer, method string, args []string, asJSON bool) error {
+	socket, _, err := unixctl.DaemonSocket(unixctl.Rundir(), "ovs-xdpd")
+	if err != nil {
+		return fmt.Errorf("%w (is ovs-xdpd started? OVS_RUNDIR is %s)", err, unixctl.Rundir())
+	}
+	client := &unixctl.Client{Socket: socket}
+	if !asJSON {
+		text, err := client.Call(context.Background(), method, args...)
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		return err
+	}
+	reply, err := client.CallJSON(context.Background(), method, args...)
+	if err != nil {
+		return err
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, reply, "", "  "); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	pretty.WriteByte('\n')
+	_, err = pretty.WriteTo(w)
+	return err
+}

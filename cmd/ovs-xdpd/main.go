@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ovs-xdpd runs beside ovs-vswitchd and gives known unicast frames an
+// express lane in XDP.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/ovs-xdp/ovs-xdp/sync/report"
+)
+
+type flags struct {
+	AllowGeneric bool             `help:"Take ports without native XDP too, in generic mode, which is slower than OVS."`
+	FDBRows      int              `name:"fdb-rows" default:"65536" help:"Stations that the FDB in the kernel holds."`
+	MaxPorts     int              `default:"1024" help:"Devices that may be on the lane."`
+	KeepAlive    time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`
+	LogLevel     string           `default:"info" help:"off, err, warn, info or dbg; see also the command vlog/set."`
+	Version      kong.VersionFlag `help:"Print the version and exit."`
+}
+
+func main() {
+	var f flags
+	kong.Parse(&f,
+		kong.Name("ovs-xdpd"),
+		kong.Description("An express lane in XDP beside Open vSwitch. Runs in the foreground, logs to standard error, "+
+			"and obeys external_ids:xdp-offload of each bridge. OVS_RUNDIR says where OVS is "+
+			"(default /var/run/openvswitch). SIGTERM detaches everything."),
+		kong.Vars{"version": "ovs-xdpd " + report.Version},
+	)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, stop, f); err != nil {
+		fmt.Fprintf(os.Stderr, "ovs-xdpd: %v\n", err)
+		stop()
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/sync/diff"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// installer turns the steps of a diff into calls on a bpf.Lane. It numbers the
+// bridges, and remembers the ports as they were last written.
+type installer struct {
+	lane    *bpf.Lane
+	numbers map[string]uint8 // Bridge:name -> number in the kernel's tables
+	ports   map[int]plan.Port
+}
+
+func newInstaller(lane *bpf.Lane) *installer {
+	return &installer{lane: lane, numbers: make(map[string]uint8), ports: make(map[int]plan.Port)}
+}
+
+// have reads the tables back, after taking out ports whose device has gone.
+func (in *installer) have() (plan.Tables, error) {
+	var (
+		t    plan.Tables
+		errs []error
+	)
+	for _, p := range in.lane.Ports() {
+		if p.Gone {
+			errs = append(errs, in.remove(p.IfIndex))
+			continue
+		}
+		t.Ports = append(t.Ports, in.ports[p.IfIndex])
+	}
+	names := make(map[uint8]string, len(in.numbers))
+	for name, n := range in.numbers {
+		names[n] = name
+	}
+	for _, r := range in.lane.Rows() {
+		t.Rows = append(t.Rows, plan.Row{
+			Key:     plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
+			IfIndex: r.IfIndex,
+			Target:  r.Target,
+			Moved:   r.Moved,
+		})
+	}
+	t.Sort()
+	return t, errors.Join(errs...)
+}
+
+// close lets frames from a port pass, and sends none to it.
+func (in *installer) close(ifindex int) {
+	if p, ok := in.ports[ifindex]; ok {
+		in.lane.ClosePort(ifindex)
+		p.Rule = plan.Rule{Bridge: p.Rule.Bridge}
+		in.ports[ifindex] = p
+	}
+}
+
+func (in *installer) remove(ifindex int) error {
+	delete(in.ports, ifindex)
+	return in.lane.RemovePort(ifindex)
+}
+
+// outcome is what came of applying steps.
+type outcome struct {
+	// put holds the rows that were new and wait for Confirm.
+	put []bpf.Key
+	// marked holds rows whose station was seen elsewhere since OVS was asked.
+	marked []bpf.Key
+	// full counts rows that found no place.
+	full int
+	// refused holds the devices that the kernel did not take, with its error.
+	refused map[int]error
+	// attached counts ports that joined.
+	attached int
+	err      error
+}
+
+// apply does the steps in order. A step that fails does not stop the others:
+// each prefix of them is safe, and the steps that need it fail with it.
+func (in *installer) apply(ops []diff.Op) outcome {
+	out := outcome{refused: make(map[int]error)}
+	var errs []error
+	for _, op := range ops {
+		if out.refused[op.Port.IfIndex] != nil && op.Kind == diff.SetRule ||
+			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil {
+			continue
+		}
+		if err := in.step(op, &out); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", op, err))
+		}
+	}
+	out.err = errors.Join(errs...)
+	return out
+}
+
+func (in *installer) step(op diff.Op, out *outcome) error {
+	switch op.Kind {
+	case diff.ClosePort:
+		in.close(op.Port.IfIndex)
+	case diff.MarkRow:
+		in.lane.MarkRow(in.key(op.Row.Key))
+	case diff.DeleteRow:
+		in.lane.DeleteRow(in.key(op.Row.Key))
+	case diff.RemovePort:
+		return in.remove(op.Port.IfIndex)
+	case diff.AddPort:
+		if err := in.lane.AddPort(op.Port.IfIndex, bpf.Mode(op.Port.Mode)); err != nil {
+			out.refused[op.Port.IfIndex] = err
+			return nil
+		}
+		out.attached++
+		in.ports[op.Port.IfIndex] = plan.Port{IfIndex: op.Port.IfIndex, Name: op.Port.Name, Mode: op.Port.Mode}
+	case diff.SetRule:
+		rule := op.Port.Rule
+		if err := in.lane.SetRule(op.Port.IfIndex, in.rule(rule)); err != nil {
+			return err
+		}
+		in.ports[op.Port.IfIndex] = op.Port
+	case diff.PutRow:
+		key := in.key(op.Row.Key)
+		fresh := in.lane.FindRow(key) == nil
+		ok, err := in.lane.PutRow(bpf.Row{Key: key, IfIndex: op.Row.IfIndex, Target: op.Row.Target})
+		switch {
+		case errors.Is(err, bpf.ErrFull):
+			out.full++
+		case err != nil:
+			return err
+		case !ok:
+			out.marked = append(out.marked, key)
+		case fresh:
+			out.put = append(out.put, key)
+		}
+	}
+	return nil
+}
+
+func (in *installer) key(k plan.Key) bpf.Key {
+	return bpf.Key{Bridge: in.number(k.Bridge), VLAN: k.VLAN, MAC: k.MAC}
+}
+
+func (in *installer) rule(r plan.Rule) bpf.Rule {
+	return bpf.Rule{
+		Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe,
+		Protected: r.Protected, Checksum: r.Checksum,
+		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
+		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
+	}
+}
+
+// number gives a bridge's number, a free one to a bridge that has none. When
+// none is free, those of bridges without a port are given up: their rows went
+// with their ports.
+func (in *installer) number(bridge string) uint8 {
+	if n, ok := in.numbers[bridge]; ok {
+		return n
+	}
+	for range 2 {
+		used := make(map[uint8]bool)
+		for _, n := range in.numbers {
+			used[n] = true
+		}
+		for n := uint8(1); n <= bpf.MaxBridges; n++ {
+			if !used[n] {
+				in.numbers[bridge] = n
+				return n
+			}
+		}
+		alive := make(map[string]bool)
+		for _, p := range in.ports {
+			alive[p.Rule.Bridge] = true
+		}
+		for name := range in.numbers {
+			if !alive[name] {
+				delete(in.numbers, name)
+			}
+		}
+	}
+	return 0 // plan allows no more bridges than there are numbers
+}
+
+// unsupported tells an error of a driver without native XDP.
+func unsupported(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, ebpf.ErrNotSupported)
+}
+
+// confirmWait bounds how long the events that were under way while rows were
+// written are waited for.
+const confirmWait = 5 * time.Millisecond

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package reconcile is the loop of the daemon: it watches OVS and the host,
+// looks when something may have changed, and brings the kernel's tables to
+// what sync/plan wants, in the order of sync/diff.
+//
+// One goroutine owns the tables. The lane is open only while that goroutine
+// gets its answers from OVS: the lease that it renews runs out by itself.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
+	"github.com/ovs-xdp/ovs-xdp/sync/host"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// Config says where OVS is and what the daemon's flags say.
+type Config struct {
+	// Rundir is OVS_RUNDIR: db.sock and the pidfile and control socket of
+	// ovs-vswitchd are there.
+	Rundir string
+	Log    *slog.Logger
+	Policy plan.Policy
+	Tables bpf.Config
+}
+
+const (
+	// lease is for how long the lane stays open without a renewal, and
+	// interval how often it is renewed and OVS's cheap counters are read.
+	lease    = 4 * time.Second
+	interval = time.Second
+	// lookTimeout bounds one look at OVS.
+	lookTimeout = 2 * time.Second
+	// relook is how often everything is read again without a reason.
+	relook = 10 * time.Second
+)
+
+// Daemon is the running loop.
+type Daemon struct {
+	cfg  Config
+	log  *slog.Logger
+	lane *bpf.Lane
+	host *host.Host
+	in   *installer
+
+	linksChanged <-chan struct{}
+	links        map[string]plan.Link // nil: to be read
+	refused      map[int]refusedDevice
+	inbox        inbox
+
+	mu   sync.Mutex
+	view View
+}
+
+// refusedDevice is a device that the kernel did not take.
+type refusedDevice struct {
+	name string
+	err  error
+	at   time.Time
+}
+
+// retryAttach is after how long a refused device is tried again.
+const retryAttach = 30 * time.Second
+
+// View is what the loop last saw and did.
+type View struct {
+	// Open tells whether the lane is open, and Why why it is not.
+	Open bool
+	Why  string
+	// Snapshot is the last picture of OVS, nil before the first.
+	Snapshot *ovs.Snapshot
+	// Result is what was planned from it.
+	Result plan.Result
+	// Links are the devices of that moment by name.
+	Links map[string]plan.Link
+	// Full counts stations that found no place in the FDB, in the last look.
+	Full int
+	// Looks counts looks at OVS, Failures those that failed.
+	Looks, Failures uint64
+}
+
+// New loads the data path, with the lane closed. The caller calls Run, then
+// Close.
+func New(cfg Config) (*Daemon, error) {
+	lane, err := bpf.New(cfg.Tables)
+	if err != nil {
+		return nil, err
+	}
+	h, err := host.Open(lane.Owns)
+	if err != nil {
+		return nil, errors.Join(err, lane.Close())
+	}
+	return &Daemon{
+		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane),
+		refused: make(map[int]refusedDevice),
+		inbox:   inbox{ready: make(chan struct{}, 1)},
+		view:    View{Why: "starting"},
+	}, nil
+}
+
+// Close takes every program off its device.
+func (d *Daemon) Close() error {
+	d.host.Close()
+	return d.lane.Close()
+}
+
+// View returns what the loop last saw and did.
+func (d *Daemon) View() View {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.view
+}
+
+// Lane gives access to the tables for reading.
+func (d *Daemon) Lane() *bpf.Lane { return d.lane }
+
+// Run keeps the lane in step with OVS until ctx ends. It returns an error only
+// when it can't go on at all; a lost OVS closes the lane until it is back.
+func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var err error
+	if d.linksChanged, err = d.host.Watch(ctx, d.log); err != nil {
+		return err
+	}
+	var events sync.WaitGroup
+	events.Go(func() { d.inbox.fill(ctx, d.lane, d.log) })
+	defer events.Wait()
+	defer cancel()
+
+	backoff := minBackoff
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := d.session(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		d.shut(err)
+		if time.Since(started) > 10*time.Second {
+			backoff = minBackoff
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+	return d.lane.Shut()
+}
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 2 * time.Second
+)
+
+// shut closes the lane: what OVS does now is not known.
+func (d *Daemon) shut(why error) {
+	if err := d.lane.Shut(); err != nil {
+		d.log.Error("closing the lane failed; its lease will run out", "error", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.view.Open || d.view.Why != why.Error() {
+		d.log.Warn("lane closed", "reason", why)
+	}
+	d.view.Open, d.view.Why = false, why.Error()
+}
+
+// session runs on one connection to the database until it is lost.
+func (d *Daemon) session(ctx context.Context) error {
+	db, err := ovsdb.Dial(ctx, "unix:"+d.cfg.Rundir+"/db.sock", d.log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	s := newSession(d, db)
+	defer s.close()
+	return s.run(ctx)
+}
+
+// readLinks reads the devices when they may have changed, and adds what is
+// known of those that the kernel refused.
+func (d *Daemon) readLinks(now time.Time) (map[string]plan.Link, error) {
+	if d.links == nil {
+		links, err := d.host.Links()
+		if err != nil {
+			return nil, err
+		}
+		for ifindex, r := range d.refused {
+			l, ok := links[r.name]
+			if !ok || l.IfIndex != ifindex || now.Sub(r.at) > retryAttach {
+				delete(d.refused, ifindex)
+				continue
+			}
+			if unsupported(r.err) {
+				l.NativeXDP = plan.No
+			} else {
+				l.AttachError = r.err.Error()
+			}
+			links[r.name] = l
+		}
+		d.links = links
+	}
+	return d.links, nil
+}
+
+// inbox collects the kernel's events for the loop.
+type inbox struct {
+	ready  chan struct{}
+	mu     sync.Mutex
+	events []bpf.Event
+}
+
+func (b *inbox) fill(ctx context.Context, lane *bpf.Lane, log *slog.Logger) {
+	for ctx.Err() == nil {
+		events, err := lane.ReadEvents(time.Now().Add(interval))
+		if err != nil {
+			log.Error("events of the data path can't be read; stations are found by polling", "error", err)
+			return
+		}
+		if len(events) == 0 {
+			continue
+		}
+		b.mu.Lock()
+		b.events = append(b.events, events...)
+		b.mu.Unlock()
+		select {
+		case b.ready <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take returns what came since the last take.
+func (b *inbox) take() []bpf.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.events
+	b.events = nil
+	return events
+}
+
+// drain waits until what the kernel has reported so far is in the inbox, or
+// the time is up.
+func (b *inbox) drain(lane *bpf.Lane) []bpf.Event {
+	for deadline := time.Now().Add(confirmWait); lane.EventsWaiting() && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Microsecond)
+	}
+	return b.take()
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/observe"
+	"github.com/ovs-xdp/ovs-xdp/ovs/ofctl"
+	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/diff"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// session is the loop on one connection to the database.
+type session struct {
+	*Daemon
+	db       *ovsdb.Session
+	observer *observe.Observer
+	of       *ofctl.Client
+	stations *stations
+
+	monitors     map[string]*ofctl.Monitor // by Bridge:name
+	flowsChanged chan string
+	watchers     sync.WaitGroup
+	done         chan struct{}
+
+	stats    map[string]fdb.Stats // of the MAC tables, by Bridge:name
+	due      time.Time            // of the next look; zero: none
+	failures int                  // looks that failed in a row
+	lastFull time.Time            // when everything was last read
+	lastEnd  time.Time            // when the last look ended
+	lastCost time.Duration        // how long it took
+
+	pidMu sync.Mutex // the observer asks from several goroutines
+	pid   int        // of ovs-vswitchd, as first seen
+}
+
+func newSession(d *Daemon, db *ovsdb.Session) *session {
+	s := &session{
+		Daemon: d, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
+		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
+		stats: make(map[string]fdb.Stats),
+	}
+	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
+	return s
+}
+
+func (s *session) close() {
+	close(s.done)
+	for _, m := range s.monitors {
+		m.Close()
+	}
+	s.watchers.Wait()
+}
+
+// Call implements observe.Control: it finds ovs-vswitchd's control socket anew
+// for each call, since the pid is in its name.
+func (s *session) Call(ctx context.Context, method string, args ...string) (string, error) {
+	socket, err := s.vswitchd()
+	if err != nil {
+		return "", fmt.Errorf("ask ovs-vswitchd for %s: %w", method, err)
+	}
+	return (&unixctl.Client{Socket: socket}).Call(ctx, method, args...)
+}
+
+// errRestarted ends the session: another ovs-vswitchd may have other OpenFlow
+// port numbers, and nothing that was read is worth keeping.
+var errRestarted = errors.New("ovs-vswitchd was restarted")
+
+func (s *session) vswitchd() (socket string, err error) {
+	socket, pid, err := unixctl.DaemonSocket(s.cfg.Rundir, "ovs-vswitchd")
+	if err != nil {
+		return "", err
+	}
+	s.pidMu.Lock()
+	defer s.pidMu.Unlock()
+	if s.pid != 0 && pid != s.pid {
+		return "", errRestarted
+	}
+	s.pid = pid
+	return socket, nil
+}
+
+func (s *session) run(ctx context.Context) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	s.due = time.Now()
+	for {
+		s.arm(timer)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.db.Lost():
+			return fmt.Errorf("connection to ovsdb-server lost: %w", s.db.Err())
+		case <-s.db.Changed():
+			s.closeFirst()
+			s.observer.ForgetAll()
+			s.soon(0)
+		case bridge := <-s.flowsChanged:
+			s.closeBridge(bridge)
+			s.observer.Forget(bridge)
+			s.soon(0)
+		case <-s.linksChanged:
+			s.links = nil
+			s.soon(0)
+		case <-s.inbox.ready:
+			now := time.Now()
+			for _, e := range s.inbox.take() {
+				s.stations.reported(e.Key, now)
+			}
+		case <-tick.C:
+			if err := s.tick(ctx); err != nil {
+				return err
+			}
+		case <-timer.C:
+			if err := s.look(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// soon asks for a look after d, or earlier.
+func (s *session) soon(d time.Duration) {
+	if at := time.Now().Add(d); s.due.IsZero() || at.Before(s.due) {
+		s.due = at
+	}
+}
+
+// arm sets the timer to the next look. A look that nothing but stations ask
+// for waits four times as long as the last one took, so that a flood of
+// sources costs a fifth of a core at most.
+func (s *session) arm(timer *time.Timer) {
+	at := s.due
+	if next := s.stations.next(); !next.IsZero() {
+		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
+			next = pause
+		}
+		if at.IsZero() || next.Before(at) {
+			at = next
+		}
+	}
+	if at.IsZero() {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(time.Until(at), 0))
+}
+
+// look reads OVS and brings the kernel's tables to what is wanted. It returns
+// an error when the session must end.
+func (s *session) look(ctx context.Context) error {
+	started := time.Now()
+	s.due = time.Time{}
+	// What the kernel marks from here on is newer than what is read.
+	s.lane.Ask()
+	err := s.lookOnce(ctx, started)
+	s.lastEnd = time.Now()
+	s.lastCost = s.lastEnd.Sub(started)
+	s.Daemon.mu.Lock()
+	s.view.Looks++
+	if err != nil {
+		s.view.Failures++
+	}
+	s.Daemon.mu.Unlock()
+	if err == nil {
+		s.failures = 0
+		return nil
+	}
+	if errors.Is(err, errRestarted) {
+		return err
+	}
+	s.shut(err)
+	s.failures++
+	s.soon(min(minBackoff<<min(s.failures, 5), maxBackoff))
+	return nil
+}
+
+func (s *session) lookOnce(ctx context.Context, started time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if started.Sub(s.lastFull) > relook {
+		s.observer.ForgetAll()
+		s.links = nil
+		s.lastFull = started
+	}
+	// A rule is watched before it is read, or its change would be missed.
+	unwatched, err := s.watchFlows(ctx)
+	if err != nil {
+		return err
+	}
+	snap, err := s.observer.Look(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range snap.Bridges {
+		if b := &snap.Bridges[i]; unwatched[b.Name] != nil {
+			b.Detail, b.DetailError = nil, unwatched[b.Name].Error()
+		}
+	}
+	links, err := s.readLinks(started)
+	if err != nil {
+		return err
+	}
+	result := plan.Build(snap, links, s.cfg.Policy)
+	have, err := s.in.have()
+	if err != nil {
+		return err
+	}
+	out := s.in.apply(diff.Ops(have, result.Tables))
+	s.confirm(out)
+	s.stations.looked(started, func(k bpf.Key) bool {
+		r := s.lane.FindRow(k)
+		return r != nil && !r.Moved
+	})
+	s.noteRefused(out, links)
+	s.publish(snap, result, links, out)
+	if out.err != nil {
+		return fmt.Errorf("write the kernel's tables: %w", out.err)
+	}
+	return s.open()
+}
+
+// confirm ends the trial of new rows, but for those whose station was seen
+// elsewhere while they were written.
+func (s *session) confirm(out outcome) {
+	now := time.Now()
+	for _, k := range out.marked {
+		s.stations.reported(k, now)
+	}
+	if len(out.put) == 0 {
+		return
+	}
+	elsewhere := make(map[bpf.Key]bool)
+	for _, e := range s.inbox.drain(s.lane) {
+		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
+			elsewhere[e.Key] = true
+		}
+		s.stations.reported(e.Key, now)
+	}
+	for _, k := range out.put {
+		if !elsewhere[k] {
+			s.lane.Confirm(k)
+		}
+	}
+}
+
+// noteRefused remembers devices that the kernel did not take; they are planned
+// without, or in another mode, at once.
+func (s *session) noteRefused(out outcome, links map[string]plan.Link) {
+	for ifindex, err := range out.refused {
+		for name, l := range links {
+			if l.IfIndex == ifindex {
+				s.refused[ifindex] = refusedDevice{name: name, err: err, at: time.Now()}
+				s.log.Warn("port stays with OVS", "device", name, "error", err)
+			}
+		}
+	}
+	if len(out.refused) > 0 || out.attached > 0 {
+		s.links = nil
+		s.soon(0)
+	}
+}
+
+func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[string]plan.Link, out outcome) {
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	logChanges(s.log, s.view.Result, result)
+	if out.full > 0 && s.view.Full == 0 {
+		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", out.full)
+	}
+	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, out.full
+}
+
+// open opens the lane after a look, or keeps it open.
+func (s *session) open() error {
+	if err := s.lane.Open(lease); err != nil {
+		return err
+	}
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	if !s.view.Open {
+		s.log.Info("lane open")
+	}
+	s.view.Open, s.view.Why = true, ""
+	return nil
+}
+
+// tick reads what is cheap, asks for a look when it tells of a change, and
+// renews the lease if OVS answered.
+func (s *session) tick(ctx context.Context) error {
+	view := s.View()
+	if !view.Open {
+		s.soon(0)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	for _, b := range view.Result.Bridges {
+		if b.State != plan.StateOn && b.State != plan.StateObserve {
+			continue
+		}
+		text, err := s.Call(ctx, "fdb/stats-show", b.Name)
+		if err != nil {
+			if errors.Is(err, errRestarted) {
+				return err
+			}
+			s.shut(fmt.Errorf("read MAC table statistics of %s: %w", b.Name, err))
+			s.soon(minBackoff)
+			return nil
+		}
+		stats, err := fdb.ParseStats(text)
+		if err != nil || stats != s.stats[b.Name] {
+			s.stats[b.Name] = stats
+			s.soon(0)
+		}
+	}
+	if time.Since(s.lastFull) > relook || s.lane.Marked() > 0 {
+		s.soon(0)
+	}
+	if err := s.lane.Renew(lease); err != nil {
+		s.shut(fmt.Errorf("the daemon was held up: %w", err))
+		s.observer.ForgetAll()
+		s.links = nil
+		s.soon(0)
+	}
+	return nil
+}
+
+// closeFirst closes what a change of the database forbids, before OVS is asked
+// for all the rest.
+func (s *session) closeFirst() {
+	view := s.View()
+	snap, err := s.db.Read()
+	if err != nil || view.Snapshot == nil {
+		return // the look will tell
+	}
+	details := make(map[string]*ovs.Detail)
+	for _, b := range view.Snapshot.Bridges {
+		details[b.UUID] = b.Detail
+	}
+	for i := range snap.Bridges {
+		snap.Bridges[i].Detail = details[snap.Bridges[i].UUID]
+	}
+	have, err := s.in.have()
+	if err != nil {
+		return
+	}
+	result := plan.Build(snap, view.Links, s.cfg.Policy)
+	ops := slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool { return o.Kind > diff.DeleteRow })
+	if out := s.in.apply(ops); out.err != nil {
+		s.log.Warn("closing what a change of the database forbids failed", "error", out.err)
+	}
+}
+
+// closeBridge lets all frames of a bridge pass until the next look.
+func (s *session) closeBridge(bridge string) {
+	for _, p := range s.View().Result.Tables.Ports {
+		if p.Rule.Bridge == bridge {
+			s.in.close(p.IfIndex)
+		}
+	}
+}
+
+// watchFlows has a monitor on every bridge that is wanted; it returns why by
+// Bridge:name where it can't.
+func (s *session) watchFlows(ctx context.Context) (map[string]error, error) {
+	snap, err := s.db.Read()
+	if err != nil {
+		return nil, err
+	}
+	failed := make(map[string]error)
+	wanted := make(map[string]bool)
+	for i := range snap.Bridges {
+		b := &snap.Bridges[i]
+		if !plan.Wanted(b) {
+			continue
+		}
+		wanted[b.Name] = true
+		if m := s.monitors[b.Name]; m != nil {
+			select {
+			case <-m.Done():
+				s.log.Warn("OpenFlow monitor ended", "bridge", b.Name, "error", m.Err())
+				m.Close()
+			default:
+				continue
+			}
+		}
+		m, err := s.of.Monitor(ctx, b.Name)
+		if err != nil {
+			failed[b.Name] = fmt.Errorf("watch OpenFlow rules of %s: %w", b.Name, err)
+			delete(s.monitors, b.Name)
+			s.soon(interval)
+			continue
+		}
+		s.monitors[b.Name] = m
+		s.observer.Forget(b.Name)
+		s.watchers.Go(func() { s.forward(b.Name, m) })
+	}
+	for name, m := range s.monitors {
+		if !wanted[name] {
+			m.Close()
+			delete(s.monitors, name)
+		}
+	}
+	return failed, nil
+}
+
+// forward tells the loop what a monitor sees, until it ends.
+func (s *session) forward(bridge string, m *ofctl.Monitor) {
+	for ended := false; !ended; {
+		select {
+		case <-m.Done():
+			ended = true
+		case <-m.Changed():
+		}
+		select {
+		case s.flowsChanged <- bridge:
+		case <-s.done:
+			return
+		}
+	}
+}

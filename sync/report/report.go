@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package report tells people and machines how the lane stands: the documents
+// of status, ports and fdb as JSON and as text, from what the loop last saw
+// and from the kernel's own counters and tables. It changes nothing.
+package report
+
+import (
+	"cmp"
+	"os"
+	"slices"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
+)
+
+// Version is that of this build.
+var Version = "0.1.0"
+
+// Status is the document of offload/show and ovs-xdpctl status.
+type Status struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+	// Lane is "open" or "closed", Why the reason when it is closed.
+	Lane string `json:"lane"`
+	Why  string `json:"why,omitempty"`
+	OVS  OVS    `json:"ovs"`
+	// Bridges holds every bridge of the database, by name.
+	Bridges []Bridge `json:"bridges"`
+}
+
+// OVS is what is known of Open vSwitch.
+type OVS struct {
+	// Version is Open_vSwitch:ovs_version.
+	Version string `json:"version"`
+	// Error is why OVS could not be read, "" when it could.
+	Error string `json:"error"`
+}
+
+// Bridge is one bridge in Status.
+type Bridge struct {
+	Name string `json:"name"`
+	// Mode is what the keys ask for (off, observe, on), State what became of
+	// it (the same, or refused).
+	Mode  string `json:"mode"`
+	State string `json:"state"`
+	// Canary is in percent; VLANs is xdp-vlans as written, "" for all.
+	Canary int    `json:"canary"`
+	VLANs  string `json:"vlans"`
+	// Ports and Stations count what is in the kernel's tables.
+	Ports    int    `json:"ports"`
+	Stations int    `json:"stations"`
+	Frames   Frames `json:"frames"`
+	// Errors tells of keys that can't be read.
+	Errors   []string  `json:"errors"`
+	Refusals []Refusal `json:"refusals"`
+}
+
+// Frames counts frames since their ports joined the lane: redirected, passed
+// to OVS, and those that observe mode would have redirected.
+type Frames struct {
+	Lane  uint64 `json:"lane"`
+	OVS   uint64 `json:"ovs"`
+	Would uint64 `json:"would"`
+}
+
+// Refusal is a plan.Refusal.
+type Refusal struct {
+	Subject string `json:"subject"`
+	Reason  string `json:"reason"`
+	Detail  string `json:"detail"`
+}
+
+// Port is one element of port/show and ovs-xdpctl ports.
+type Port struct {
+	Bridge    string `json:"bridge"`
+	Port      string `json:"port"`
+	Interface string `json:"interface"`
+	OFPort    int    `json:"ofport"`
+	IfIndex   int    `json:"ifindex"`
+	// Ingress and Egress tell whether frames from and to the port may take
+	// the lane.
+	Ingress bool `json:"ingress"`
+	Egress  bool `json:"egress"`
+	// Attach is native, generic or none.
+	Attach   string `json:"attach"`
+	VLANMode string `json:"vlan_mode"`
+	Tag      int    `json:"tag"`
+	RX       Frames `json:"rx"`
+	TX       Sent   `json:"tx"`
+	// Reasons counts the frames from the port by reason.
+	Reasons  map[string]uint64 `json:"reasons"`
+	Refusals []Refusal         `json:"refusals"`
+}
+
+// Sent counts frames that the lane sent to a port.
+type Sent struct {
+	Lane uint64 `json:"lane"`
+}
+
+// Station is one element of fdb/show and ovs-xdpctl fdb.
+type Station struct {
+	Bridge    string   `json:"bridge"`
+	VLAN      ovs.VLAN `json:"vlan"`
+	MAC       ovs.MAC  `json:"mac"`
+	Port      string   `json:"port"`
+	Interface string   `json:"interface"`
+	OFPort    int      `json:"ofport"`
+	// State is lane, source-only (frames are not sent to it) or moved (seen
+	// elsewhere, OVS is being asked).
+	State string `json:"state"`
+}
+
+// Reporter makes the documents of a running daemon.
+type Reporter struct{ Daemon *reconcile.Daemon }
+
+// Status tells of every bridge.
+func (r Reporter) Status() Status {
+	v := r.Daemon.View()
+	s := Status{Version: Version, PID: os.Getpid(), Lane: "open", Bridges: []Bridge{}}
+	if !v.Open {
+		s.Lane, s.Why, s.OVS.Error = "closed", v.Why, v.Why
+	}
+	if v.Snapshot != nil {
+		s.OVS.Version = v.Snapshot.Version
+	}
+	stations := make(map[string]int)
+	for _, row := range r.stations(v) {
+		stations[row.Bridge]++
+	}
+	for _, b := range v.Result.Bridges {
+		out := Bridge{
+			Name: b.Name, Mode: string(b.Mode), State: string(b.State), Canary: b.Canary, VLANs: b.VLANs,
+			Stations: stations[b.Name], Errors: append([]string{}, b.Errors...), Refusals: refusals(v, b.Name),
+		}
+		for _, p := range v.Result.Tables.Ports {
+			if p.Rule.Bridge != b.Name {
+				continue
+			}
+			out.Ports++
+			if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
+				out.Frames.Lane += c.Lane
+				out.Frames.Would += c.Would
+				out.Frames.OVS += c.Passed
+			}
+		}
+		s.Bridges = append(s.Bridges, out)
+	}
+	return s
+}
+
+// refusals gives those of a bridge and its ports, or of one port ("br0/tap1").
+func refusals(v reconcile.View, subject string) []Refusal {
+	list := []Refusal{}
+	for _, f := range v.Result.Refusals {
+		if f.Subject == subject || len(f.Subject) > len(subject) && f.Subject[:len(subject)+1] == subject+"/" {
+			list = append(list, Refusal{f.Subject, string(f.Reason), f.Detail})
+		}
+	}
+	return list
+}
+
+// Ports tells of every port of one bridge, or of all bridges that ask for the
+// lane when bridge is "".
+func (r Reporter) Ports(bridge string) []Port {
+	v := r.Daemon.View()
+	list := []Port{}
+	each(v, bridge, func(b *ovs.Bridge, p *ovs.Port, i *ovs.Interface) {
+		out := Port{
+			Bridge: b.Name, Port: p.Name, Interface: i.Name, OFPort: i.OFPort, IfIndex: v.Links[i.Name].IfIndex,
+			Attach: plan.Target.String(), VLANMode: p.VLANMode, Reasons: map[string]uint64{},
+			Refusals: refusals(v, b.Name+"/"+p.Name),
+		}
+		if p.Tag != nil {
+			out.Tag = int(*p.Tag)
+		}
+		if lp := v.Result.Tables.Port(out.IfIndex); lp != nil && lp.Rule.Bridge == b.Name {
+			out.Ingress, out.Egress = lp.Rule.Ingress, lp.Rule.Egress
+			out.Attach, out.VLANMode = lp.Mode.String(), lp.Rule.VLANMode.String()
+			r.count(&out)
+		}
+		list = append(list, out)
+	})
+	return list
+}
+
+func (r Reporter) count(p *Port) {
+	c, err := r.Daemon.Lane().Counters(p.IfIndex)
+	if err != nil {
+		return // the port has just left
+	}
+	p.RX = Frames{Lane: c.Lane, OVS: c.Passed, Would: c.Would}
+	p.TX.Lane = c.Sent
+	for reason, n := range c.Frames {
+		if n > 0 {
+			p.Reasons[reason] = n
+		}
+	}
+}
+
+// each calls fn for the interfaces of one bridge, or of all that ask for the
+// lane when bridge is "".
+func each(v reconcile.View, bridge string, fn func(*ovs.Bridge, *ovs.Port, *ovs.Interface)) {
+	if v.Snapshot == nil {
+		return
+	}
+	for bi := range v.Snapshot.Bridges {
+		b := &v.Snapshot.Bridges[bi]
+		if bridge != b.Name && (bridge != "" || !plan.Wanted(b)) {
+			continue
+		}
+		for pi := range b.Ports {
+			for ii := range b.Ports[pi].Interfaces {
+				fn(b, &b.Ports[pi], &b.Ports[pi].Interfaces[ii])
+			}
+		}
+	}
+}
+
+// Stations reads the kernel's FDB back, of one bridge or of all when bridge is
+// "", by bridge, VLAN and MAC.
+func (r Reporter) Stations(bridge string) []Station {
+	list := r.stations(r.Daemon.View())
+	return slices.DeleteFunc(list, func(s Station) bool { return bridge != "" && s.Bridge != bridge })
+}
+
+func (r Reporter) stations(v reconcile.View) []Station {
+	type place struct {
+		port  *ovs.Port
+		iface *ovs.Interface
+		name  string
+	}
+	places := make(map[int]place)
+	each(v, "", func(b *ovs.Bridge, p *ovs.Port, i *ovs.Interface) {
+		if l, ok := v.Links[i.Name]; ok {
+			places[l.IfIndex] = place{p, i, b.Name}
+		}
+	})
+	list := []Station{}
+	for _, row := range r.Daemon.Lane().Rows() {
+		at, ok := places[row.IfIndex]
+		if !ok {
+			continue // its port is just leaving
+		}
+		list = append(list, Station{
+			Bridge: at.name, VLAN: row.VLAN, MAC: row.MAC,
+			Port: at.port.Name, Interface: at.iface.Name, OFPort: at.iface.OFPort, State: state(row),
+		})
+	}
+	slices.SortFunc(list, func(a, b Station) int {
+		return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.VLAN, b.VLAN), slices.Compare(a.MAC[:], b.MAC[:]))
+	})
+	return list
+}
+
+func state(r bpf.Row) string {
+	switch {
+	case r.Moved:
+		return "moved"
+	case !r.Target:
+		return "source-only"
+	}
+	return "lane"
+}
+
+// HasBridge tells whether OVS has a bridge of this name.
+func (r Reporter) HasBridge(name string) bool {
+	v := r.Daemon.View()
+	return slices.ContainsFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == name })
+}
+
+// Coverage adds up the frames of all ports by reason.
+func (r Reporter) Coverage() map[string]uint64 {
+	total := make(map[string]uint64)
+	v := r.Daemon.View()
+	for _, name := range r.Daemon.Lane().Reasons() {
+		total[name] = 0
+	}
+	for _, p := range v.Result.Tables.Ports {
+		c, err := r.Daemon.Lane().Counters(p.IfIndex)
+		if err != nil {
+			continue
+		}
+		for reason, n := range c.Frames {
+			total[reason] += n
+		}
+		total["events-limited"] += c.EventsLimited
+		total["events-lost"] += c.EventsLost
+	}
+	total["looks"], total["failed-looks"], total["fdb-full"] = v.Looks, v.Failures, uint64(v.Full)
+	return total
+}
