@@ -147,8 +147,9 @@ func sortEntries(entries []ovs.FDBEntry) error {
 // ParseJSON reads the JSON result of "fdb/show BRIDGE": in Open vSwitch 3.6
 // and 3.7 an array of rows, since 4.0 an object that maps the bridge's name to
 // that array. A row is {"port": 1, "vlan": 10, "mac": "52:…", "age": 7}, or
-// has "static": true in the place of "age". Port 65534 is LOCAL. The rows come
-// back sorted as by Parse.
+// has "static": true in the place of "age". Port 65534 is LOCAL. The form of 4.0
+// is read from its source; that of 3.6 and 3.7 follows from the release notes of
+// 4.0. The rows come back sorted as by Parse.
 func ParseJSON(result []byte, bridge string) ([]ovs.FDBEntry, error) {
 	entries, err := parseJSON(result, bridge)
 	if err != nil {
