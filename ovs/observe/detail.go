@@ -5,13 +5,13 @@ package observe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"sync"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/flow"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 )
 
@@ -82,14 +82,15 @@ func (o *Observer) remember(bridges []ovs.Bridge) {
 func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, bridgeTimeout)
 	defer cancel()
-	of, err := o.openFlow(ctx, b)
-	if err != nil {
-		return refused(err)
-	}
-	// Last, because nothing is as short-lived as the MAC table.
+	of, openFlowErr := o.openFlow(ctx, b)
+	// Last, because nothing is as short-lived as the MAC table; and also when
+	// OpenFlow failed, since this tells whether ovs-vswitchd is there at all.
 	text, err := o.config.Control.Call(ctx, "fdb/show", b.Name)
 	if err != nil {
-		return refused(controlError(err))
+		err = controlError(err)
+	}
+	if err := errors.Join(openFlowErr, err); err != nil {
+		return refused(err)
 	}
 	table, err := fdb.Parse(text)
 	if err != nil {
@@ -118,6 +119,8 @@ func controlError(err error) error {
 	return unreachable{err}
 }
 
+// refused returns err as what is wrong with the bridge, or as an error if it
+// is about the control socket.
 func refused(err error) (answer, error) {
 	if u, ok := errors.AsType[unreachable](err); ok {
 		return answer{}, u.error
@@ -170,14 +173,22 @@ func failsOpen(b *ovs.Bridge) bool {
 	return len(b.Controllers) > 0 && b.FailMode == "standalone"
 }
 
+// hiddenRules counts the rules of table 0 that ovs-vswitchd has made for
+// in-band control or fail-open, which no OpenFlow message shows.
 func (o *Observer) hiddenRules(ctx context.Context, bridge string) (int, error) {
 	text, err := o.config.Control.Call(ctx, "bridge/dump-flows", bridge)
 	if err != nil {
 		return 0, controlError(err)
 	}
-	n, err := countHidden(text)
+	rules, err := flow.ParseHidden(text)
 	if err != nil {
-		return 0, fmt.Errorf("bridge/dump-flows %s: %w", bridge, err)
+		return 0, err
+	}
+	n := 0
+	for _, r := range rules {
+		if r.Table == 0 && flow.Hidden(r) {
+			n++
+		}
 	}
 	return n, nil
 }

@@ -16,8 +16,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,11 +60,8 @@ func StartDatabase(t testing.TB) *OVS {
 		os.RemoveAll(dir)
 	})
 	o.holder = exec.Command("sleep", "infinity")
-	o.holder.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET,
-		Pdeathsig:  syscall.SIGKILL,
-	}
-	if err := o.holder.Start(); err != nil {
+	o.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := startMortal(o.holder); err != nil {
 		t.Fatalf("make a network namespace: %v", err)
 	}
 	o.Run("ip", "link", "set", "lo", "up")
@@ -144,7 +143,6 @@ func (o *OVS) command(name string, args ...string) *exec.Cmd {
 	target := "--net=" + o.NetNS()
 	cmd := exec.Command("nsenter", append([]string{target, "--", name}, args...)...)
 	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+o.dir, "OVS_DBDIR="+o.dir, "OVS_LOGDIR="+o.dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd // Stdin nil is /dev/null, which the OVS tools need
 }
 
@@ -157,10 +155,34 @@ func (o *OVS) start(name string, args ...string) *exec.Cmd {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := startMortal(cmd); err != nil {
 		o.t.Fatalf("start %s: %v", name, err)
 	}
 	return cmd
+}
+
+// mortals starts processes that die with the test program. The kernel takes
+// the thread that started a process for its parent, so this has to be a thread
+// that does not end before the program.
+var mortals = sync.OnceValue(func() chan<- func() {
+	starts := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for start := range starts {
+			start()
+		}
+	}()
+	return starts
+})
+
+func startMortal(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	failed := make(chan error)
+	mortals() <- func() { failed <- cmd.Start() }
+	return <-failed
 }
 
 // await waits until a server listens at the socket.
