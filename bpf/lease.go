@@ -32,7 +32,7 @@ func (l *Lane) Shut() error {
 }
 
 func (l *Lane) renew(d time.Duration, reopen bool) error {
-	r := laneRenewal{Ticks: uint64(d.Seconds() * l.ticks)}
+	r := laneRenewal{Ticks: max(1, uint64(d.Seconds()*l.ticks))}
 	if reopen {
 		r.Reopen = 1
 	}

@@ -300,7 +300,7 @@ int ovs_xdp_veth(struct xdp_md *ctx)
 
 /* What renew_lease is asked and what it answers. */
 struct renewal {
-	/* Jiffies from now until the lane closes. */
+	/* Jiffies from now until the lane closes; 0 only asks for the answer. */
 	__u64 ticks;
 	/* Not 0: open a lane that is closed; 0: only prolong one that is open. */
 	__u32 reopen;
@@ -324,7 +324,7 @@ int renew_lease(struct renewal *r)
 
 	r->now = now;
 	r->expired = now >= lease;
-	if (!r->expired || r->reopen)
+	if (r->ticks && (!r->expired || r->reopen))
 		lease = now + r->ticks;
 	return 0;
 }
