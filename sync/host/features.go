@@ -84,7 +84,9 @@ func dump(family uint16, command uint8) ([][]byte, error) {
 		return nil, err
 	}
 	req := nl.NewNetlinkRequest(int(family), unix.NLM_F_DUMP)
-	req.AddData(&nl.Genlmsg{Command: command, Version: nl.GENL_CTRL_VERSION})
+	// struct genlmsghdr by hand: nl.Genlmsg fills its two reserved octets with
+	// whatever lies behind it in memory, and this family refuses that.
+	req.AddRawData([]byte{command, 1, 0, 0})
 	if err := s.Send(req); err != nil {
 		return nil, err
 	}

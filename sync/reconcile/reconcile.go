@@ -181,9 +181,11 @@ func (d *Daemon) session(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	s := newSession(d, db)
+	ctx, cancel := context.WithCancel(ctx)
+	s := newSession(ctx, d, db)
 	defer s.close()
-	return s.run(ctx)
+	defer cancel()
+	return s.run()
 }
 
 // readLinks reads the devices when they may have changed, and adds what is

@@ -24,6 +24,7 @@ import (
 // session is the loop on one connection to the database.
 type session struct {
 	*Daemon
+	ctx      context.Context // of the session: its monitors end with it
 	db       *ovsdb.Session
 	observer *observe.Observer
 	of       *ofctl.Client
@@ -45,9 +46,9 @@ type session struct {
 	pid   int        // of ovs-vswitchd, as first seen
 }
 
-func newSession(d *Daemon, db *ovsdb.Session) *session {
+func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 	s := &session{
-		Daemon: d, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
+		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
 		stats: make(map[string]fdb.Stats),
 	}
@@ -91,7 +92,8 @@ func (s *session) vswitchd() (socket string, err error) {
 	return socket, nil
 }
 
-func (s *session) run(ctx context.Context) error {
+func (s *session) run() error {
+	ctx := s.ctx
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	timer := time.NewTimer(0)
@@ -197,7 +199,7 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 		s.lastFull = started
 	}
 	// A rule is watched before it is read, or its change would be missed.
-	unwatched, err := s.watchFlows(ctx)
+	unwatched, err := s.watchFlows()
 	if err != nil {
 		return err
 	}
@@ -376,7 +378,7 @@ func (s *session) closeBridge(bridge string) {
 
 // watchFlows has a monitor on every bridge that is wanted; it returns why by
 // Bridge:name where it can't.
-func (s *session) watchFlows(ctx context.Context) (map[string]error, error) {
+func (s *session) watchFlows() (map[string]error, error) {
 	snap, err := s.db.Read()
 	if err != nil {
 		return nil, err
@@ -398,7 +400,7 @@ func (s *session) watchFlows(ctx context.Context) (map[string]error, error) {
 				continue
 			}
 		}
-		m, err := s.of.Monitor(ctx, b.Name)
+		m, err := s.of.Monitor(s.ctx, b.Name)
 		if err != nil {
 			failed[b.Name] = fmt.Errorf("watch OpenFlow rules of %s: %w", b.Name, err)
 			delete(s.monitors, b.Name)

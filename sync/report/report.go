@@ -59,7 +59,8 @@ type Bridge struct {
 }
 
 // Frames counts frames since their ports joined the lane: redirected, passed
-// to OVS, and those that observe mode would have redirected.
+// to OVS, and of those passed the ones that observe mode would have
+// redirected.
 type Frames struct {
 	Lane  uint64 `json:"lane"`
 	OVS   uint64 `json:"ovs"`
@@ -143,7 +144,7 @@ func (r Reporter) Status() Status {
 			if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
 				out.Frames.Lane += c.Lane
 				out.Frames.Would += c.Would
-				out.Frames.OVS += c.Passed
+				out.Frames.OVS += c.Passed + c.Would
 			}
 		}
 		s.Bridges = append(s.Bridges, out)
@@ -191,7 +192,7 @@ func (r Reporter) count(p *Port) {
 	if err != nil {
 		return // the port has just left
 	}
-	p.RX = Frames{Lane: c.Lane, OVS: c.Passed, Would: c.Would}
+	p.RX = Frames{Lane: c.Lane, OVS: c.Passed + c.Would, Would: c.Would}
 	p.TX.Lane = c.Sent
 	for reason, n := range c.Frames {
 		if n > 0 {

@@ -66,11 +66,11 @@ func (br Bridge) text(b *strings.Builder) {
 			fmt.Fprintf(b, ", VLANs %s", br.VLANs)
 		}
 		f := br.Frames
-		total := f.Lane + f.OVS + f.Would
+		total := f.Lane + f.OVS
 		if br.State == "observe" {
-			fmt.Fprintf(b, "\n    frames: %d would take the lane (%s), %d others", f.Would, share(f.Would, total), f.OVS+f.Lane)
+			fmt.Fprintf(b, "\n    frames: %d would take the lane (%s), %d others", f.Would, share(f.Would, total), total-f.Would)
 		} else {
-			fmt.Fprintf(b, "\n    frames: %d on the lane (%s), %d by OVS", f.Lane, share(f.Lane, total), f.OVS+f.Would)
+			fmt.Fprintf(b, "\n    frames: %d on the lane (%s), %d by OVS", f.Lane, share(f.Lane, total), f.OVS)
 		}
 	}
 	b.WriteByte('\n')
