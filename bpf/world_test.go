@@ -172,10 +172,6 @@ func (w *world) run(n int, frame []byte, meta int) (uint32, []byte) {
 	return verdict, opts.DataOut[meta:]
 }
 
-// short is the room that a frame shorter than what the kernel takes needs in
-// front of it.
-const short = 16
-
 // counters reads the counters of device n.
 func (w *world) counters(n int) Counters {
 	w.Helper()

@@ -70,7 +70,8 @@ static __always_inline __u64 read_mac(const __u8 *p)
 	       (__u64)bpf_ntohs(*(const __be16 *)(p + 4)) << 16;
 }
 
-/* frame_read fills f; false when the frame is too short to be read. */
+/* frame_read fills f but for its len; false when the frame is too short to be
+ * read. */
 static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 {
 	void *data = (void *)(long)ctx->data;
@@ -81,7 +82,6 @@ static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 		return false;
 	f->dst = read_mac(eth->h_dest);
 	f->src = read_mac(eth->h_source);
-	f->len = end - data;
 	f->type = bpf_ntohs(eth->h_proto);
 	f->l3 = ETH_HLEN;
 	f->vid = 0;

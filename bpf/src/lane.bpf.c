@@ -266,6 +266,7 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 	if (!c)
 		return XDP_PASS;
 
+	f.len = ctx->data_end - ctx->data;
 	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */

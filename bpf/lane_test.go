@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
+)
+
+// laneTest is one frame through the program. Station A is on device 0 and
+// station B on device 1, both in one VLAN of bridge 1; the frame comes from
+// device 0.
+type laneTest struct {
+	name string
+	// in and out are the rules of the two devices.
+	in, out Rule
+	vlan    ovs.VLAN
+	// edit changes the tables before the frame comes.
+	edit  func(w *world)
+	frame []byte
+	// meta is how much of the room in front of the frame is taken.
+	meta int
+	// reason is what the frame is counted as; "lane" redirects it.
+	reason string
+	// leaves is the frame as it leaves the program; nil: as it came.
+	leaves []byte
+	// to is the device it leaves to, if not 1.
+	to int
+	// event is what the daemon is told, its IfIndex being the number of the
+	// device; nil: nothing.
+	event *Event
+	// then looks at the tables afterwards.
+	then func(w *world)
+}
+
+var (
+	keyA = Key{1, 10, macA}
+	keyB = Key{1, 10, macB}
+	// Stations on no port.
+	macNew = ovs.MAC{0x52, 0x54, 0, 0, 0, 0x99}
+)
+
+func TestLane(t *testing.T) {
+	w := newWorld(t, 4, Config{})
+	var counted []string
+	for _, group := range [][]laneTest{
+		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
+		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(),
+	} {
+		for _, c := range group {
+			t.Run(c.name, func(t *testing.T) {
+				c.run(w.enter(t))
+				counted = append(counted, c.reason)
+			})
+		}
+	}
+	for _, reason := range w.lane.Reasons() {
+		if !t.Failed() && !slices.Contains(counted, reason) {
+			t.Errorf("no case for reason %q", reason)
+		}
+	}
+}
+
+func (c laneTest) run(w *world) {
+	w.reset()
+	w.port(0, c.in)
+	w.port(1, c.out)
+	w.row(Key{1, c.vlan, macA}, 0, true)
+	w.row(Key{1, c.vlan, macB}, 1, true)
+	if c.edit != nil {
+		c.edit(w)
+	}
+	verdict, leaves := w.run(0, c.frame, c.meta)
+
+	want := uint32(xdpPass)
+	if c.reason == "lane" {
+		want = xdpRedirect
+	}
+	if verdict != want {
+		w.Errorf("verdict is %d, want %d", verdict, want)
+	}
+	if c.leaves == nil {
+		c.leaves = c.frame
+	}
+	if d := cmp.Diff(c.leaves, leaves); d != "" {
+		w.Errorf("frame as it leaves (-want +got):\n%s", d)
+	}
+	to := max(c.to, 1)
+	for n := range w.dev {
+		if _, on := w.lane.ports.slotOf(w.dev[n]); on {
+			w.counted(n, c, n == to)
+		}
+	}
+	var events []Event
+	if c.event != nil {
+		e := *c.event
+		e.IfIndex = w.dev[e.IfIndex]
+		events = append(events, e)
+	}
+	if d := cmp.Diff(events, w.events()); d != "" {
+		w.Errorf("events (-want +got):\n%s", d)
+	}
+	if c.then != nil {
+		c.then(w)
+	}
+}
+
+// counted checks the counters of device n after one frame from device 0.
+func (w *world) counted(n int, c laneTest, target bool) {
+	w.Helper()
+	want := Counters{Frames: make(map[string]uint64)}
+	for _, r := range w.lane.Reasons() {
+		want.Frames[r] = 0
+	}
+	if n == 0 {
+		want.Frames[c.reason] = 1
+		frames, bytes := &want.Passed, &want.PassedBytes
+		switch c.reason {
+		case "lane":
+			frames, bytes = &want.Lane, &want.LaneBytes
+		case "would":
+			frames, bytes = &want.Would, &want.WouldBytes
+		}
+		*frames, *bytes = 1, uint64(len(c.frame))
+	}
+	if target && c.reason == "lane" {
+		want.Sent = 1
+	}
+	if d := cmp.Diff(want, w.counters(n)); d != "" {
+		w.Errorf("counters of device %d (-want +got):\n%s", n, d)
+	}
+}
+
+// tagged is a UDP frame from A to B with these tags.
+func tagged(tags ...frame.Tag) []byte { return frame.UDP4(macB, macA, frame.Tagged(tags...)) }
+
+func vlanTests() []laneTest {
+	plain := tagged()
+	on10, on20 := tagged(frame.Tag{VID: 10}), tagged(frame.Tag{VID: 20})
+	prio := tagged(frame.Tag{VID: 10, PCP: 5})
+	tests := []laneTest{
+		{name: "access to access", in: access(10), out: access(10), vlan: 10, frame: plain},
+		{name: "access to trunk", in: access(10), out: trunk(), vlan: 10, frame: plain, leaves: on10},
+		{name: "access to trunk, IPv6", in: access(10), out: trunk(), vlan: 10,
+			frame: frame.UDP6(macB, macA), leaves: frame.UDP6(macB, macA, frame.OnVLAN(10))},
+		{name: "trunk to access", in: trunk(), out: access(10), vlan: 10, frame: on10, leaves: plain},
+		{name: "trunk to access, priority lost", in: trunk(), out: access(10), vlan: 10, frame: prio, leaves: plain},
+		{name: "trunk to access, IPv6", in: trunk(), out: access(10), vlan: 10,
+			frame: frame.TCP6(macB, macA, frame.OnVLAN(10)), leaves: frame.TCP6(macB, macA)},
+		{name: "trunk to trunk", in: trunk(), out: trunk(), vlan: 10, frame: on10},
+		{name: "trunk to trunk, untagged", in: trunk(), out: trunk(), vlan: 0, frame: plain},
+		{name: "trunk to trunk, highest VLAN", in: trunk(), out: trunk(), vlan: 4095, frame: tagged(frame.Tag{VID: 4095})},
+		{name: "access to trunk, highest VLAN", in: access(4095), out: trunk(), vlan: 4095,
+			frame: plain, leaves: tagged(frame.Tag{VID: 4095})},
+		{name: "trunk to a port that does not carry the VLAN", in: trunk(), out: trunk(20), vlan: 10, frame: on10},
+		{name: "access to access of another VLAN", in: access(10), out: access(30), vlan: 10, frame: plain},
+		{name: "trunk to access, untagged", in: trunk(), out: access(30), vlan: 0, frame: plain},
+
+		{name: "from native-tagged, untagged", in: native(NativeTagged, 10), out: access(10), vlan: 10, frame: plain},
+		{name: "from native-tagged, native VID tagged", in: native(NativeTagged, 10), out: access(10), vlan: 10, frame: on10, leaves: plain},
+		{name: "from native-tagged, another VLAN", in: native(NativeTagged, 10), out: trunk(), vlan: 20, frame: on20},
+		{name: "from native-untagged, untagged", in: native(NativeUntagged, 10), out: trunk(), vlan: 10, frame: plain, leaves: on10},
+		{name: "from native-untagged, native VID tagged", in: native(NativeUntagged, 10), out: trunk(), vlan: 10, frame: prio},
+		{name: "from native-untagged, another VLAN", in: native(NativeUntagged, 10), out: access(20), vlan: 20, frame: on20, leaves: plain},
+		{name: "to native-tagged, native VLAN", in: access(10), out: native(NativeTagged, 10), vlan: 10, frame: plain, leaves: on10},
+		{name: "to native-tagged, native VLAN tagged", in: trunk(), out: native(NativeTagged, 10), vlan: 10, frame: prio},
+		{name: "to native-tagged, another VLAN", in: trunk(), out: native(NativeTagged, 10), vlan: 20, frame: on20},
+		{name: "to native-untagged, native VLAN", in: access(10), out: native(NativeUntagged, 10), vlan: 10, frame: plain},
+		{name: "to native-untagged, native VLAN tagged", in: trunk(), out: native(NativeUntagged, 10), vlan: 10, frame: prio, leaves: plain},
+		{name: "to native-untagged, another VLAN", in: trunk(), out: native(NativeUntagged, 10), vlan: 20, frame: on20},
+		{name: "to native-untagged, another VLAN untagged", in: access(20), out: native(NativeUntagged, 10), vlan: 20, frame: plain, leaves: on20},
+		{name: "native-untagged to native-tagged", in: native(NativeUntagged, 10), out: native(NativeTagged, 10), vlan: 10, frame: plain, leaves: on10},
+		{name: "native-tagged to native-untagged", in: native(NativeTagged, 10), out: native(NativeUntagged, 10), vlan: 10, frame: plain},
+	}
+	for pcp := range uint8(8) {
+		tests = append(tests, laneTest{name: fmt.Sprintf("trunk to trunk, priority %d kept", pcp),
+			in: trunk(), out: trunk(), vlan: 10, frame: tagged(frame.Tag{VID: 10, PCP: pcp})})
+	}
+	for i := range tests {
+		tests[i].reason = "lane"
+	}
+	return append(tests, []laneTest{
+		{name: "own VID tagged on access", in: access(10), out: access(10), vlan: 10, frame: on10, reason: "vlan"},
+		{name: "other VID on access", in: access(10), out: trunk(), vlan: 10, frame: on20, reason: "vlan"},
+		{name: "802.1ad on access", in: access(10), out: access(10), vlan: 10, reason: "vlan",
+			frame: tagged(frame.Tag{TPID: frame.TypeQinQ, VID: 10})},
+		{name: "VLAN that the trunk does not carry", in: trunk(20, 30), out: trunk(), vlan: 10, frame: on10, reason: "vlan"},
+		{name: "untagged on a trunk without VLAN 0", in: trunk(10), out: trunk(), vlan: 0, frame: plain, reason: "vlan"},
+		{name: "access port whose VLAN is kept out", in: carrying(Access, 10, ovs.VLANSet{}), out: trunk(), vlan: 10, frame: plain, reason: "vlan"},
+		{name: "native VLAN that is kept out", in: carrying(NativeTagged, 10, ovs.VLANs(20)), out: trunk(), vlan: 10, frame: plain, reason: "vlan"},
+		{name: "new source in a VLAN that is kept out", in: trunk(20), out: trunk(), vlan: 10, reason: "vlan",
+			frame: frame.UDP4(macB, macNew, frame.OnVLAN(10))},
+	}...)
+}
+
+func oddTagTests() []laneTest {
+	on := func(v ovs.VLAN) frame.Tag { return frame.Tag{VID: v} }
+	ad := func(v ovs.VLAN) frame.Tag { return frame.Tag{TPID: frame.TypeQinQ, VID: v} }
+	tests := []laneTest{
+		{name: "priority tag on access", in: access(10), out: access(10), vlan: 10, frame: tagged(frame.Tag{PCP: 5})},
+		{name: "priority tag on a trunk", in: trunk(), out: trunk(), vlan: 0, frame: tagged(frame.Tag{PCP: 5})},
+		{name: "priority tag of priority 0", in: trunk(), out: trunk(), vlan: 0, frame: tagged(frame.Tag{})},
+		{name: "priority tag on native-untagged", in: native(NativeUntagged, 10), out: access(10), vlan: 10, frame: tagged(frame.Tag{PCP: 1})},
+		{name: "DEI", in: trunk(), out: trunk(), vlan: 10, frame: tagged(frame.Tag{VID: 10, DEI: true})},
+		{name: "DEI towards access", in: trunk(), out: access(10), vlan: 10, frame: tagged(frame.Tag{VID: 10, PCP: 7, DEI: true})},
+		{name: "two 802.1Q tags", in: trunk(), out: trunk(), vlan: 10, frame: tagged(on(10), on(20))},
+		{name: "802.1ad and 802.1Q", in: trunk(), out: trunk(), vlan: 10, frame: tagged(ad(10), on(20))},
+		{name: "802.1Q and 802.1ad", in: trunk(), out: trunk(), vlan: 10, frame: tagged(on(10), ad(20))},
+		{name: "802.1ad with the VID of a known VLAN", in: trunk(), out: trunk(), vlan: 10, frame: tagged(ad(10))},
+		{name: "802.1ad priority tag", in: trunk(), out: trunk(), vlan: 0, frame: tagged(ad(0))},
+		{name: "802.1ad, broadcast", in: trunk(), out: trunk(), vlan: 10, frame: frame.UDP4(frame.Broadcast, macA, frame.Tagged(ad(10)))},
+	}
+	for i := range tests {
+		tests[i].reason = "odd-tag"
+	}
+	// The source of such a frame is learned by OVS all the same.
+	return append(tests, []laneTest{
+		{name: "802.1ad from a new source", in: trunk(), out: trunk(), vlan: 10, frame: frame.UDP4(macB, macNew, frame.Tagged(ad(10))),
+			reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "priority tag from a new source", in: access(10), out: trunk(), vlan: 10, frame: frame.UDP4(macB, macNew, frame.Tagged(on(0))),
+			reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "two tags from a source that moved", in: trunk(), out: trunk(), vlan: 10, frame: frame.UDP4(macA, macB, frame.Tagged(on(10), on(20))),
+			reason: "moved-source", event: &Event{Key: keyB, Moved: true}},
+		{name: "DEI from a new source", in: trunk(), out: trunk(), vlan: 10, frame: frame.UDP4(macB, macNew, frame.Tagged(frame.Tag{VID: 20, DEI: true})),
+			reason: "new-source", event: &Event{Key: Key{1, 20, macNew}}},
+	}...)
+}
+
+func sourceTests() []laneTest {
+	group := ovs.MAC{0x01, 0, 0x5e, 0, 0, 1}
+	moved := func(w *world) {
+		w.Helper()
+		if r := w.lane.FindRow(keyB); r == nil || !r.Moved || r.IfIndex != w.dev[1] {
+			w.Errorf("row of B is %+v, want marked and on device %d", r, w.dev[1])
+		}
+		// Frames to it pass from now on, and those from its old place.
+		w.run(0, frame.UDP4(macB, macA), 0)
+		if n := w.counters(0).Frames["moved"]; n != 1 {
+			w.Errorf("frame to B after it moved: %v", w.counters(0).Frames)
+		}
+		w.run(1, frame.UDP4(macA, macB), 0)
+		if n := w.counters(1).Frames["moved-source"]; n != 1 {
+			w.Errorf("frame from B's old place: %v", w.counters(1).Frames)
+		}
+		// Once is enough.
+		w.run(0, frame.UDP4(macA, macB), 0)
+		w.run(0, frame.UDP4(macA, macB), 0)
+		if e := w.events(); len(e) > 1 {
+			w.Errorf("events of frames that repeat: %+v", e)
+		}
+	}
+	tests := []laneTest{
+		{name: "group source", frame: frame.UDP4(macB, group), reason: "group-source"},
+		{name: "broadcast source", frame: frame.UDP4(macB, frame.Broadcast), reason: "group-source"},
+		{name: "group source, broadcast destination", frame: frame.UDP4(frame.Broadcast, group), reason: "group-source"},
+		{name: "new source", frame: frame.UDP4(macB, macNew), reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "new source, broadcast ARP", frame: frame.ARPRequest(macNew, frame.IP4(macNew), frame.IP4(macB)),
+			reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "new source, LLDP", frame: raw(ovs.MAC{1, 0x80, 0xc2, 0, 0, 0x0e}, macNew, frame.TypeLLDP, make([]byte, 46)),
+			reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "new source, 00:00:00:00:00:00", frame: frame.UDP4(macB, ovs.MAC{}), reason: "new-source", event: &Event{Key: Key{1, 10, ovs.MAC{}}}},
+		{name: "new source in another VLAN of the trunk", in: trunk(), frame: tagged(frame.Tag{VID: 20}),
+			reason: "new-source", event: &Event{Key: Key{1, 20, macA}}},
+		{name: "new source on a port that only watches", in: access(10).with(func(r *Rule) { r.Ingress = false }),
+			frame: frame.UDP4(macB, macNew), reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "new source, its row taken out", frame: tagged(), edit: func(w *world) { w.lane.DeleteRow(keyA) },
+			reason: "new-source", event: &Event{Key: keyA}},
+		{name: "source on another port", frame: frame.UDP4(macA, macB), reason: "moved-source", event: &Event{Key: keyB, Moved: true}, then: moved},
+		{name: "source on another port, broadcast ARP", frame: frame.ARPRequest(macB, frame.IP4(macB), frame.IP4(macA)),
+			reason: "moved-source", event: &Event{Key: keyB, Moved: true}, then: moved},
+		{name: "source on another port that only watches", in: access(10).with(func(r *Rule) { r.Ingress = false }),
+			frame: frame.UDP4(macA, macB), reason: "moved-source", event: &Event{Key: keyB, Moved: true}},
+		{name: "source marked on its own port", frame: tagged(), edit: func(w *world) { w.lane.MarkRow(keyA) }, reason: "moved-source"},
+		{name: "source marked, broadcast", frame: frame.UDP4(frame.Broadcast, macA), edit: func(w *world) { w.lane.MarkRow(keyA) }, reason: "moved-source"},
+		{name: "source not confirmed", frame: frame.UDP4(macB, macC), reason: "moved-source",
+			edit: func(w *world) {
+				_, err := w.lane.PutRow(Row{Key: Key{1, 10, macC}, IfIndex: w.dev[0], Target: true})
+				w.must(err)
+			}},
+		{name: "source marked, now on a third port", frame: frame.UDP4(macA, macB), reason: "moved-source", event: &Event{Key: keyB, Moved: true},
+			edit: func(w *world) {
+				w.port(2, access(10))
+				w.run(2, frame.UDP4(macA, macB), 0)
+				w.events()
+				w.must(w.lane.RemovePort(w.dev[0])) // for its counters
+				w.port(0, access(10))
+				w.must(w.lane.RemovePort(w.dev[2]))
+			}},
+		{name: "source marked, seen here before", frame: frame.UDP4(macA, macB), reason: "moved-source",
+			edit: func(w *world) {
+				slot, _ := w.lane.ports.slotOf(w.dev[0])
+				w.changeRow(keyB, func(r *laneRow) { r.Flags |= uint16(laneRowFlagROW_MOVED); r.Seen = uint16(slot) })
+			}},
+		{name: "source that is no target", frame: tagged(), reason: "lane",
+			edit: func(w *world) { w.lane.DeleteRow(keyA); w.row(keyA, 0, false) }},
+	}
+	return on10(tests)
+}
+
+// on10 fills in what most tests have: access ports of VLAN 10.
+func on10(tests []laneTest) []laneTest {
+	for i := range tests {
+		c := &tests[i]
+		c.vlan = 10
+		if c.in == (Rule{}) {
+			c.in = access(10)
+		}
+		if c.out == (Rule{}) {
+			c.out = access(10)
+		}
+	}
+	return tests
+}
+
+func payloadTests() []laneTest {
+	mcast4, mcast6 := ovs.MAC{0x01, 0, 0x5e, 0, 0, 0xfb}, ovs.MAC{0x33, 0x33, 0, 0, 0, 0xfb}
+	tests := []laneTest{
+		{name: "broadcast", frame: frame.UDP4(frame.Broadcast, macA), reason: "group"},
+		{name: "multicast IPv4", frame: frame.UDP4(mcast4, macA), reason: "group"},
+		{name: "multicast IPv6", frame: frame.UDP6(mcast6, macA), reason: "group"},
+		{name: "broadcast IPv6", frame: frame.UDP6(frame.Broadcast, macA), reason: "group"},
+		{name: "broadcast ARP", frame: frame.ARPRequest(macA, frame.IP4(macA), frame.IP4(macB)), reason: "group"},
+		{name: "broadcast on a trunk", in: trunk(), out: trunk(), frame: frame.UDP4(frame.Broadcast, macA, frame.OnVLAN(10)), reason: "group"},
+		{name: "LLDP", frame: raw(ovs.MAC{1, 0x80, 0xc2, 0, 0, 0x0e}, macA, frame.TypeLLDP, make([]byte, 46)), reason: "group"},
+		{name: "LACP", frame: raw(ovs.MAC{1, 0x80, 0xc2, 0, 0, 2}, macA, frame.TypeSlow, make([]byte, 110)), reason: "group"},
+		{name: "unicast ARP", frame: frame.ARPReply(macB, macA, frame.IP4(macA), frame.IP4(macB)), reason: "not-ip"},
+		{name: "unicast ARP, tagged", in: trunk(), frame: frame.ARPReply(macB, macA, frame.IP4(macA), frame.IP4(macB), frame.Tag{VID: 10}), reason: "not-ip"},
+		{name: "unicast LLDP", frame: raw(macB, macA, frame.TypeLLDP, make([]byte, 46)), reason: "not-ip"},
+		{name: "unicast MPLS", frame: raw(macB, macA, 0x8847, make([]byte, 46)), reason: "not-ip"},
+		{name: "802.3 length", frame: raw(macB, macA, 46, make([]byte, 46)), reason: "not-ip"},
+		{name: "802.3 length 0", frame: raw(macB, macA, 0, make([]byte, 46)), reason: "not-ip"},
+		{name: "802.3 length, tagged", in: trunk(), frame: frame.Retag(raw(macB, macA, 46, make([]byte, 46)), frame.Tag{VID: 10}), reason: "not-ip"},
+		{name: "EtherType 0xffff", frame: raw(macB, macA, 0xffff, make([]byte, 46)), reason: "not-ip"},
+		{name: "obsolete tag protocol 0x9100", frame: raw(macB, macA, 0x9100, make([]byte, 46)), reason: "not-ip"},
+		{name: "ND on a trunk", in: trunk(), out: trunk(), frame: frame.Retag(icmp6(macB, macA, 135), frame.Tag{VID: 10}), reason: "nd"},
+		{name: "IPv6 too short to tell", frame: icmp6(macB, macA, 128)[:54], reason: "nd"},
+		{name: "ICMPv6 echo", frame: icmp6(macB, macA, 128), reason: "lane"},
+		{name: "ICMPv6 below ND", frame: icmp6(macB, macA, 132), reason: "lane"},
+		{name: "ICMPv6 above ND", frame: icmp6(macB, macA, 138), reason: "lane"},
+		{name: "UDP that looks like ND", frame: ip6(macB, macA, protoUDP, append([]byte{135}, make([]byte, 23)...)), reason: "lane"},
+		{name: "ICMP", frame: ip4(macB, macA, protoICMP, make([]byte, 24)), reason: "lane"},
+		{name: "TCP", frame: frame.TCP4(macB, macA), reason: "lane"},
+		{name: "TCP over IPv6", frame: frame.TCP6(macB, macA), reason: "lane"},
+		{name: "IPv4 fragment", frame: frame.UDP4(macB, macA, frame.Fragment(100, true)), reason: "lane"},
+		{name: "nothing behind the Ethernet header", frame: raw(macB, macA, frame.TypeIPv4, nil), reason: "lane"},
+		{name: "half a tag", in: trunk(), frame: tagged(frame.Tag{VID: 10})[:17], reason: "runt"},
+	}
+	for kind := uint8(133); kind <= 137; kind++ {
+		tests = append(tests, laneTest{name: fmt.Sprintf("ND %d", kind), frame: icmp6(macB, macA, kind), reason: "nd"})
+	}
+	return on10(tests)
+}
+
+func destinationTests() []laneTest {
+	tests := []laneTest{
+		{name: "unknown destination", frame: frame.UDP4(macC, macA), reason: "unknown"},
+		{name: "destination 00:00:00:00:00:00", frame: frame.UDP4(ovs.MAC{}, macA), reason: "unknown"},
+		{name: "destination in another VLAN only", in: trunk(), frame: tagged(frame.Tag{VID: 20}), reason: "unknown",
+			edit: func(w *world) { w.row(Key{1, 20, macA}, 0, true) }},
+		{name: "destination taken out", frame: tagged(), reason: "unknown", edit: func(w *world) { w.lane.DeleteRow(keyB) }},
+		{name: "destination is no target", frame: tagged(), reason: "unknown",
+			edit: func(w *world) { w.lane.DeleteRow(keyB); w.row(keyB, 1, false) }},
+		{name: "destination marked", frame: tagged(), reason: "moved", edit: func(w *world) { w.lane.MarkRow(keyB) }},
+		{name: "destination not confirmed", frame: frame.UDP4(macC, macA), reason: "moved",
+			edit: func(w *world) {
+				_, err := w.lane.PutRow(Row{Key: Key{1, 10, macC}, IfIndex: w.dev[1], Target: true})
+				w.must(err)
+			}},
+		{name: "destination on the same port", frame: frame.UDP4(macC, macA), reason: "hairpin",
+			edit: func(w *world) { w.row(Key{1, 10, macC}, 0, true) }},
+		{name: "destination is the source", frame: frame.UDP4(macA, macA), reason: "hairpin"},
+		{name: "the same station in two VLANs", in: trunk(), out: trunk(), frame: tagged(frame.Tag{VID: 20}), reason: "lane", to: 2,
+			edit: func(w *world) {
+				w.port(2, trunk())
+				w.row(Key{1, 20, macA}, 0, true)
+				w.row(Key{1, 20, macB}, 2, true)
+			}},
+		{name: "the same stations on two bridges", frame: tagged(), reason: "lane",
+			edit: func(w *world) {
+				second := access(10).with(func(r *Rule) { r.Bridge = 2 })
+				w.port(2, second)
+				w.port(3, second)
+				w.row(Key{2, 10, macA}, 2, true)
+				w.row(Key{2, 10, macB}, 3, true)
+			}},
+		{name: "destination known on another bridge only", frame: frame.UDP4(macC, macA), reason: "unknown",
+			edit: func(w *world) {
+				w.port(2, access(10).with(func(r *Rule) { r.Bridge = 2 }))
+				w.row(Key{2, 10, macC}, 2, true)
+			}},
+		{name: "source known on another bridge only", in: access(10).with(func(r *Rule) { r.Bridge = 15 }), frame: tagged(),
+			reason: "new-source", event: &Event{Key: Key{15, 10, macA}}},
+		{name: "destination's port on another bridge", out: access(10).with(func(r *Rule) { r.Bridge = 2 }), frame: tagged(), reason: "egress-closed"},
+		{name: "highest bridge number", in: access(10).with(func(r *Rule) { r.Bridge = 15 }), out: access(10).with(func(r *Rule) { r.Bridge = 15 }),
+			frame: tagged(), reason: "lane",
+			edit: func(w *world) { w.row(Key{15, 10, macA}, 0, true); w.row(Key{15, 10, macB}, 1, true) }},
+	}
+	return on10(tests)
+}
+
+func portTests() []laneTest {
+	shut := func(n int) func(w *world) { return func(w *world) { w.lane.ClosePort(w.dev[n]) } }
+	protected := access(10).with(func(r *Rule) { r.Protected = true })
+	observed := trunk().with(func(r *Rule) { r.Observe = true })
+	tests := []laneTest{
+		{name: "port closed", frame: tagged(), edit: shut(0), reason: "port-closed"},
+		{name: "port closed, runt", frame: tagged(frame.Tag{VID: 10})[:14], edit: shut(0), reason: "port-closed"},
+		{name: "port closed, new source", frame: frame.UDP4(macB, macNew), edit: shut(0), reason: "port-closed"},
+		{name: "port without a rule", frame: tagged(), reason: "port-closed",
+			edit: func(w *world) { w.must(w.lane.RemovePort(w.dev[0])); w.must(w.lane.AddPort(w.dev[0], ModeTarget)) }},
+		{name: "port not watched", in: access(10).with(func(r *Rule) { r.Watch = false }), frame: tagged(), reason: "port-closed"},
+		{name: "port that only watches", in: access(10).with(func(r *Rule) { r.Ingress = false }), frame: tagged(), reason: "port-closed"},
+		{name: "port that only watches, broadcast", in: access(10).with(func(r *Rule) { r.Ingress = false }),
+			frame: frame.UDP4(frame.Broadcast, macA), reason: "group"},
+		{name: "target closed", frame: tagged(), edit: shut(1), reason: "egress-closed"},
+		{name: "target takes nothing", out: access(10).with(func(r *Rule) { r.Egress = false }), frame: tagged(), reason: "egress-closed"},
+		{name: "target neither watched nor ingress", out: access(10).with(func(r *Rule) { r.Watch, r.Ingress = false, false }), frame: tagged(), reason: "lane"},
+		{name: "source's port takes nothing", in: access(10).with(func(r *Rule) { r.Egress = false }), frame: tagged(), reason: "lane"},
+		{name: "protected to protected", in: protected, out: protected, frame: tagged(), reason: "protected"},
+		{name: "protected to open", in: protected, frame: tagged(), reason: "lane"},
+		{name: "open to protected", out: protected, frame: tagged(), reason: "lane"},
+		{name: "protected and too long", in: protected, out: protected.with(func(r *Rule) { r.MaxFrame = 50 }), frame: tagged(), reason: "protected"},
+		{name: "observed", in: observed, frame: tagged(frame.Tag{VID: 10}), reason: "would"},
+		{name: "observed, push", in: access(10).with(func(r *Rule) { r.Observe = true }), out: trunk(), frame: tagged(), reason: "would"},
+		{name: "observed, unknown", in: observed, frame: frame.UDP4(macC, macA, frame.OnVLAN(10)), reason: "unknown"},
+		{name: "observed, too long", in: observed, out: access(10).with(func(r *Rule) { r.MaxFrame = 50 }), frame: tagged(frame.Tag{VID: 10}), reason: "too-long"},
+		{name: "observed, unfinished checksum", in: observed.with(func(r *Rule) { r.Checksum = true }), reason: "checksum",
+			frame: frame.UDP4(macB, macA, frame.OnVLAN(10), frame.PartialChecksum())},
+		{name: "observed, new source", in: observed, frame: frame.UDP4(macB, macNew, frame.OnVLAN(10)),
+			reason: "new-source", event: &Event{Key: Key{1, 10, macNew}}},
+		{name: "target is observed, source is not", out: observed, frame: tagged(), reason: "lane", leaves: tagged(frame.Tag{VID: 10})},
+		{name: "lane shut", frame: tagged(), edit: func(w *world) { w.must(w.lane.Shut()) }, reason: "lease"},
+		{name: "lane shut, new source", frame: frame.UDP4(macB, macNew), edit: func(w *world) { w.must(w.lane.Shut()) }, reason: "lease"},
+		{name: "lease expired", frame: tagged(), edit: func(w *world) {
+			w.must(w.lane.Open(100 * time.Millisecond))
+			time.Sleep(150 * time.Millisecond)
+		}, reason: "lease"},
+	}
+	return on10(tests)
+}
+
+func lengthTests() []laneTest {
+	limit := func(r Rule) Rule { return r.with(func(r *Rule) { r.MaxFrame = 1514 }) }
+	sized := func(n int) []byte { return frame.UDP4(macB, macA, frame.Length(n)) }
+	sized10 := func(n int) []byte { return frame.UDP4(macB, macA, frame.Length(n), frame.OnVLAN(10)) }
+	return []laneTest{
+		{name: "one below the MTU", in: access(10), out: limit(access(10)), vlan: 10, frame: sized(1513), reason: "lane"},
+		{name: "the MTU", in: access(10), out: limit(access(10)), vlan: 10, frame: sized(1514), reason: "lane"},
+		{name: "one above the MTU", in: access(10), out: limit(access(10)), vlan: 10, frame: sized(1515), reason: "too-long"},
+		{name: "the MTU, popped", in: trunk(), out: limit(access(10)), vlan: 10, frame: sized10(1518), leaves: sized(1514), reason: "lane"},
+		{name: "one above the MTU, popped", in: trunk(), out: limit(access(10)), vlan: 10, frame: sized10(1519), reason: "too-long"},
+		{name: "the MTU, pushed", in: access(10), out: limit(trunk()), vlan: 10, frame: sized(1514), leaves: sized10(1518), reason: "lane"},
+		{name: "one above the MTU, pushed", in: access(10), out: limit(trunk()), vlan: 10, frame: sized(1515), reason: "too-long"},
+		{name: "the MTU, tag kept", in: trunk(), out: limit(trunk()), vlan: 10, frame: sized10(1518), reason: "lane"},
+		{name: "one above the MTU, tag kept", in: trunk(), out: limit(trunk()), vlan: 10, frame: sized10(1519), reason: "too-long"},
+		{name: "the source's own MTU does not matter", in: limit(access(10)).with(func(r *Rule) { r.MaxFrame = 60 }), out: access(10), vlan: 10,
+			frame: sized(1000), reason: "lane"},
+		{name: "no frame fits", in: access(10), out: access(10).with(func(r *Rule) { r.MaxFrame = 0 }), vlan: 10, frame: sized(60), reason: "too-long"},
+		{name: "MTU above what a rule holds", in: access(10), out: access(10).with(func(r *Rule) { r.MaxFrame = 1 << 20 }), vlan: 10,
+			frame: sized(3000), reason: "lane"},
+	}
+}
+
+func keepAliveTests() []laneTest {
+	aged := func(units uint16) func(w *world) {
+		return func(w *world) { w.changeRow(keyA, func(r *laneRow) { r.Stamp = w.lane.stamp() - units }) }
+	}
+	// 20 units of 64 jiffies.
+	slow := func(w *world) Rule {
+		return access(10).with(func(r *Rule) {
+			r.KeepAlive = time.Duration(20.5 * 64 / w.lane.ticks * float64(time.Second))
+		})
+	}
+	tests := []laneTest{
+		{name: "no interval", in: access(10).with(func(r *Rule) { r.KeepAlive = 0 }), frame: tagged(), reason: "keepalive",
+			then: func(w *world) {
+				for range 3 {
+					w.run(0, tagged(), 0)
+				}
+				if n := w.counters(0).Frames["keepalive"]; n != 4 {
+					w.Errorf("%d of 4 frames were keep-alive", n)
+				}
+			}},
+		{name: "interval below the unit", in: access(10).with(func(r *Rule) { r.KeepAlive = time.Millisecond }), frame: tagged(), reason: "keepalive"},
+		{name: "fresh row", frame: tagged(), reason: "lane"},
+		{name: "interval not over", frame: tagged(), reason: "lane",
+			edit: func(w *world) { w.rule(0, slow(w)); aged(18)(w) }},
+		{name: "interval over", frame: tagged(), reason: "keepalive",
+			edit: func(w *world) { w.rule(0, slow(w)); aged(20)(w) },
+			then: func(w *world) {
+				for range 5 {
+					w.run(0, tagged(), 0)
+				}
+				if c := w.counters(0); c.Frames["keepalive"] != 1 || c.Lane != 5 {
+					w.Errorf("after the keep-alive: %v", c.Frames)
+				}
+			}},
+		{name: "interval over, broadcast is no keep-alive", frame: frame.UDP4(frame.Broadcast, macA), reason: "group",
+			edit: func(w *world) { w.rule(0, slow(w)); aged(100)(w) },
+			then: func(w *world) {
+				w.run(0, tagged(), 0)
+				if c := w.counters(0); c.Frames["keepalive"] != 1 {
+					w.Errorf("after a broadcast: %v", c.Frames)
+				}
+			}},
+		{name: "idle for long", frame: tagged(), edit: aged(0xffff), reason: "keepalive"},
+		{name: "longest interval", in: access(10).with(func(r *Rule) { r.KeepAlive = 24 * time.Hour }), frame: tagged(), edit: aged(254), reason: "lane"},
+		{name: "longest interval over", in: access(10).with(func(r *Rule) { r.KeepAlive = 24 * time.Hour }), frame: tagged(), edit: aged(255), reason: "keepalive"},
+		{name: "keep-alive of a frame to nowhere", frame: frame.UDP4(macC, macA), edit: aged(1000), reason: "keepalive"},
+		{name: "keep-alive in observe mode", in: access(10).with(func(r *Rule) { r.Observe = true }), frame: tagged(), edit: aged(1000), reason: "keepalive"},
+		{name: "the destination's stamp does not matter", frame: tagged(), reason: "lane",
+			edit: func(w *world) { w.changeRow(keyB, func(r *laneRow) { r.Stamp -= 1000 }) }},
+	}
+	return on10(tests)
+}
+
+func failureTests() []laneTest {
+	lost := func(w *world) {
+		slot, _ := w.lane.ports.slotOf(w.dev[1])
+		w.must(w.lane.coll.Maps[laneMapTargets].Delete(uint32(slot)))
+	}
+	// struct xdp_frame takes the first 40 bytes of the 256 in front of a
+	// frame, and metadata at most 216 more: then there is no room left.
+	const full = 216
+	return []laneTest{
+		{name: "target lost", in: access(10), out: access(10), vlan: 10, frame: tagged(), edit: lost, reason: "no-device"},
+		{name: "target lost, pop", in: trunk(), out: access(10), vlan: 10, frame: tagged(frame.Tag{VID: 10, PCP: 3}), edit: lost, reason: "no-device"},
+		{name: "target lost, push", in: access(10), out: trunk(), vlan: 10, frame: tagged(), edit: lost, reason: "no-device"},
+		{name: "no room for a tag", in: access(10), out: trunk(), vlan: 10, frame: tagged(), meta: full, reason: "no-headroom"},
+		{name: "no room, none needed", in: access(10), out: access(10), vlan: 10, frame: tagged(), meta: full, reason: "lane"},
+		{name: "no room, pop", in: trunk(), out: access(10), vlan: 10, frame: tagged(frame.Tag{VID: 10}), meta: full, leaves: tagged(), reason: "lane"},
+		{name: "metadata, push", in: access(10), out: trunk(), vlan: 10, frame: tagged(), meta: 32, leaves: tagged(frame.Tag{VID: 10}), reason: "lane"},
+	}
+}
