@@ -7,7 +7,8 @@ package ovs
 // Slices are sorted (bridges and ports by name, MAC tables by VLAN and MAC),
 // so that equal states compare equal.
 type Snapshot struct {
-	// Version is Open_vSwitch:ovs_version, "" if vswitchd has not written it.
+	// Version is Open_vSwitch:ovs_version, which ovs-ctl writes; "" beside an
+	// ovs-vswitchd that was started without it.
 	Version string
 	// HWOffload is Open_vSwitch:other_config:hw-offload.
 	HWOffload bool
@@ -72,9 +73,11 @@ type Detail struct {
 	FDB []FDBEntry
 }
 
-// PortConfig is the set of OpenFlow port config bits (ofp_port_config) that
-// change what NORMAL does.
+// PortConfig is what OpenFlow says of a port: its name, and the config bits
+// (ofp_port_config) that change what NORMAL does.
 type PortConfig struct {
+	// Name is the port's name, cut to 15 bytes by OpenFlow.
+	Name string
 	// Down is OFPPC_PORT_DOWN, NoRecv OFPPC_NO_RECV, NoFwd OFPPC_NO_FWD.
 	Down, NoRecv, NoFwd bool
 }

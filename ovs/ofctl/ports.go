@@ -21,7 +21,10 @@ import (
 // other lines of a port are not looked into.
 func parsePortConfig(text string) (map[uint32]ovs.PortConfig, error) {
 	ports := map[uint32]ovs.PortConfig{}
-	var port uint32
+	var (
+		port uint32
+		name string
+	)
 	begun, configured, headers := false, true, 0
 	for n := 1; text != ""; n++ {
 		line, rest, _ := strings.Cut(text, "\n")
@@ -35,7 +38,10 @@ func parsePortConfig(text string) (map[uint32]ovs.PortConfig, error) {
 				err = fmt.Errorf("belongs to no port")
 				break
 			}
-			ports[port], err = parseConfigWords(strings.Fields(line)[1:])
+			var config ovs.PortConfig
+			config, err = parseConfigWords(strings.Fields(line)[1:])
+			config.Name = name
+			ports[port] = config
 			configured = true
 		case strings.HasPrefix(line, "     "):
 			if !begun {
@@ -46,7 +52,7 @@ func parsePortConfig(text string) (map[uint32]ovs.PortConfig, error) {
 				err = fmt.Errorf("follows a port without config")
 				break
 			}
-			if port, err = parsePortLine(line); err == nil {
+			if port, name, err = parsePortLine(line); err == nil {
 				if _, ok := ports[port]; ok {
 					err = fmt.Errorf("is there twice")
 				}
@@ -63,21 +69,22 @@ func parsePortConfig(text string) (map[uint32]ovs.PortConfig, error) {
 	return ports, nil
 }
 
-// parsePortLine reads " 1(tap0): addr:52:54:00:12:34:56".
-func parsePortLine(line string) (uint32, error) {
-	name, rest, _ := strings.Cut(line, "(")
-	name, blank := strings.CutPrefix(name, " ")
-	if !blank || !strings.Contains(rest, "): addr:") {
-		return 0, fmt.Errorf("is not the line of a port")
+// parsePortLine reads the number and the name of " 1(tap0): addr:52:54:…".
+func parsePortLine(line string) (uint32, string, error) {
+	number, rest, _ := strings.Cut(line, "(")
+	number, blank := strings.CutPrefix(number, " ")
+	name, _, addr := strings.Cut(rest, "): addr:")
+	if !blank || !addr {
+		return 0, "", fmt.Errorf("is not the line of a port")
 	}
-	if name == "LOCAL" {
-		return ovs.LocalPort, nil
+	if number == "LOCAL" {
+		return ovs.LocalPort, name, nil
 	}
-	port, err := strconv.ParseUint(name, 10, 32)
+	port, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("port %q is neither a number nor LOCAL", name)
+		return 0, "", fmt.Errorf("port %q is neither a number nor LOCAL", number)
 	}
-	return uint32(port), nil
+	return uint32(port), name, nil
 }
 
 // parseConfigWords reads the names of ofputil_port_config_to_name in

@@ -22,12 +22,12 @@ func TestParsePortConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[uint32]ovs.PortConfig{
-		1:             {NoFwd: true},
-		2:             {NoRecv: true, NoFwd: true},
-		3:             {Down: true},
-		40000:         {},
-		65279:         {},
-		ovs.LocalPort: {Down: true},
+		1:             {Name: "v1", NoFwd: true},
+		2:             {Name: "v2", NoRecv: true, NoFwd: true},
+		3:             {Name: "v3", Down: true},
+		40000:         {Name: "v4"},
+		65279:         {Name: "v5"},
+		ovs.LocalPort: {Name: "br0", Down: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -81,19 +81,10 @@ func Dial(ctx context.Context, endpoint string, log *slog.Logger) (*Session, err
 }
 
 func dial(ctx context.Context, path string, log *slog.Logger) (*Session, error) {
-	// libovsdb wants to know the columns before it has seen the schema, so a
-	// first connection fetches it.
-	none, err := clientModel(nil)
+	schema, err := fetchSchema(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	c, gone, err := connect(ctx, none, path, log)
-	if err != nil {
-		return nil, err
-	}
-	schema := c.Schema()
-	hangUp(c, gone)
-
 	rows, err := fitted(schema)
 	if err != nil {
 		return nil, err
@@ -102,7 +93,7 @@ func dial(ctx context.Context, path string, log *slog.Logger) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	c, gone, err = connect(ctx, m, path, log)
+	c, gone, err := connect(ctx, m, path, log)
 	if err != nil {
 		return nil, err
 	}

@@ -151,6 +151,9 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, l
 	case !known:
 		b.refuse(subject, NotReady, "OpenFlow does not list port %d yet", iface.OFPort)
 		rule.Watch, rule.Ingress, rule.Egress = false, false, false
+	case cfg.Name != "" && cfg.Name != iface.Name:
+		b.refuse(subject, NotReady, "port %d is %s in OpenFlow: OVS is changing", iface.OFPort, cfg.Name)
+		rule.Watch, rule.Ingress, rule.Egress = false, false, false
 	case cfg.Down || cfg.NoRecv && cfg.NoFwd:
 		b.refuse(subject, PortConfigBits, "OpenFlow port config takes the port down")
 		rule.Watch, rule.Ingress, rule.Egress = false, false, false

@@ -75,6 +75,8 @@ type View struct {
 	// Open tells whether the lane is open, and Why why it is not.
 	Open bool
 	Why  string
+	// OVSVersion is what the running ovs-vswitchd calls itself, as "3.1.0".
+	OVSVersion string
 	// Snapshot is the last picture of OVS, nil before the first.
 	Snapshot *ovs.Snapshot
 	// Result is what was planned from it.

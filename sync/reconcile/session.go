@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -198,6 +199,9 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 		s.links = nil
 		s.lastFull = started
 	}
+	if err := s.readVersion(ctx); err != nil {
+		return err
+	}
 	// A rule is watched before it is read, or its change would be missed.
 	unwatched, err := s.watchFlows()
 	if err != nil {
@@ -233,6 +237,25 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
 	}
 	return s.open()
+}
+
+// readVersion asks ovs-vswitchd for its version; it also tells whether
+// it is there when no bridge asks for the lane.
+func (s *session) readVersion(ctx context.Context) error {
+	text, err := s.Call(ctx, "version")
+	if err != nil {
+		return err
+	}
+	// "ovs-vswitchd (Open vSwitch) 3.1.0", perhaps with more lines.
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return nil
+	}
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	s.view.OVSVersion = words[len(words)-1]
+	return nil
 }
 
 // confirm ends the trial of new rows, but for those whose station was seen

@@ -50,7 +50,7 @@ func (r Reporter) Register(s *unixctl.Server, level *slog.LevelVar, exit func())
 	}))
 	s.Register(perBridge("fdb/show", "[bridge]", func(b string) unixctl.Reply {
 		stations := r.Stations(b)
-		return unixctl.Reply{Text: StationsText(stations), JSON: stations}
+		return unixctl.Reply{Text: StationsText(stations, b), JSON: stations}
 	}))
 	s.Register(unixctl.Command{Name: "coverage/show", Run: func(context.Context, []string) (unixctl.Reply, error) {
 		total := r.Coverage()
@@ -75,6 +75,7 @@ func ParseLevel(name string) (slog.Level, error) {
 	levels := map[string]slog.Level{
 		"off": slog.LevelError + 4, "emer": slog.LevelError + 4, "err": slog.LevelError,
 		"warn": slog.LevelWarn, "info": slog.LevelInfo, "dbg": slog.LevelDebug,
+		"error": slog.LevelError, "debug": slog.LevelDebug,
 	}
 	l, ok := levels[name]
 	if !ok {

@@ -33,7 +33,7 @@ type Status struct {
 
 // OVS is what is known of Open vSwitch.
 type OVS struct {
-	// Version is Open_vSwitch:ovs_version.
+	// Version is that of the running ovs-vswitchd.
 	Version string `json:"version"`
 	// Error is why OVS could not be read, "" when it could.
 	Error string `json:"error"`
@@ -124,9 +124,7 @@ func (r Reporter) Status() Status {
 	if !v.Open {
 		s.Lane, s.Why, s.OVS.Error = "closed", v.Why, v.Why
 	}
-	if v.Snapshot != nil {
-		s.OVS.Version = v.Snapshot.Version
-	}
+	s.OVS.Version = v.OVSVersion
 	stations := make(map[string]int)
 	for _, row := range r.stations(v) {
 		stations[row.Bridge]++

@@ -114,14 +114,26 @@ func lane(on bool) string {
 }
 
 // StationsText returns the document of fdb/show for people, in the form of
-// OVS's own fdb/show.
-func StationsText(stations []Station) string {
-	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, " port\tVLAN\tMAC\tInterface\tState")
-		for _, s := range stations {
-			fmt.Fprintf(w, "%5d\t%4d\t%s\t%s\t%s\n", s.OFPort, s.VLAN, s.MAC, s.Interface, s.State)
+// OVS's own fdb/show; all bridges together come with a heading each.
+func StationsText(stations []Station, bridge string) string {
+	var b strings.Builder
+	for i := 0; i < len(stations) || i == 0 && bridge != ""; {
+		name, n := bridge, len(stations)
+		if bridge == "" {
+			name = stations[i].Bridge
+			for n = i; n < len(stations) && stations[n].Bridge == name; n++ {
+			}
+			fmt.Fprintf(&b, "bridge %s:\n", name)
 		}
-	})
+		b.WriteString(table(func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, " port\tVLAN\tMAC\tInterface\tState")
+			for _, s := range stations[i:n] {
+				fmt.Fprintf(w, "%5d\t%4d\t%s\t%s\t%s\n", s.OFPort, s.VLAN, s.MAC, s.Interface, s.State)
+			}
+		}))
+		i = max(n, 1)
+	}
+	return b.String()
 }
 
 // CoverageText lists counters that are not 0, as coverage/show of OVS does.
