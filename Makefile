@@ -1,7 +1,46 @@
+# ovs-xdp. "make help" lists the targets.
+
 GO ?= go
 export GOFLAGS := -buildvcs=false
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build
+.PHONY: help build demo test packages generate check-generated lint bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 build: ## build bin/ovs-xdpd and bin/ovs-xdpctl
-	$(GO) build -trimpath -o bin/ovs-xdpd ./cmd/ovs-xdpd
-	$(GO) build -trimpath -o bin/ovs-xdpctl ./cmd/ovs-xdpctl
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ovs-xdpd ./cmd/ovs-xdpd
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ovs-xdpctl ./cmd/ovs-xdpctl
+
+demo: packages build ## show the express lane on real traffic (root)
+	@$(GO) run ./test/demo
+
+test: packages build ## run every test (root): units, BPF programs, a real Open vSwitch
+	$(GO) vet ./...
+	$(GO) test -count=1 -p 1 -timeout 20m ./...
+
+packages: ## install the Debian packages that demo and test need (root)
+	@test/setup/install-packages
+
+generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)
+	$(GO) generate ./bpf
+
+check-generated: generate ## fail when the committed BPF objects are not those of the sources
+	git diff --exit-code -- bpf
+
+lint: ## check style and the dependency rules
+	$(GOLANGCI_LINT) run ./...
+
+bench: build ## measure what the program costs a frame (root)
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./bpf
+
+fuzz: ## fuzz each parser for FUZZTIME (30s)
+	@for pkg in ./ovs ./ovs/fdb ./ovs/flow ./ovs/ofctl ./ovs/unixctl ./sync/plan; do \
+		for f in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6-); do \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; \
+		done; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin
