@@ -102,6 +102,7 @@ func (t *fdb) rowAt(p place) *uint64 { return &t.buckets[p/4].Row[p%4] }
 func (t *fdb) choices(key uint64) [2]int {
 	mask := uint64(len(t.buckets) - 1)
 	x := (key ^ t.seed) * 0x9e3779b97f4a7c15
+	x = (x ^ x>>32) * 0x94d049bb133111eb
 	x ^= x >> 32
 	return [2]int{int(x & mask), int((x * 0xbf58476d1ce4e5b9) >> 32 & mask)}
 }

@@ -36,11 +36,15 @@ static __always_inline __u64 *bucket_find(__u32 number, __u64 key)
 	return NULL;
 }
 
-/* fdb_hash mixes a key; the low bits choose the first bucket. */
+/*
+ * fdb_hash mixes a key; the low bits choose the first bucket. Two
+ * multiplications, so that they depend on the MAC's first octets, too.
+ */
 static __always_inline __u64 fdb_hash(__u64 key)
 {
 	__u64 x = (key ^ fdb_seed) * 0x9e3779b97f4a7c15ULL;
 
+	x = (x ^ (x >> 32)) * 0x94d049bb133111ebULL;
 	return x ^ (x >> 32);
 }
 
