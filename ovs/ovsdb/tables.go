@@ -116,7 +116,7 @@ func picked(c *cache.TableCache) picture {
 }
 
 func (p picture) equal(q picture) bool {
-	return maps.EqualFunc(p, q, func(a, b map[string]model.Model) bool { return maps.Equal(a, b) })
+	return maps.EqualFunc(p, q, maps.Equal)
 }
 
 // rowsOf returns the rows of one table. T is the table's struct in tables;

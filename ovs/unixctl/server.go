@@ -210,7 +210,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 		}
 		text, encodeErr := marshal(message)
 		if encodeErr != nil {
-			err = fmt.Errorf(`"%s" command failed: encode reply: %v`, r.Method, encodeErr)
+			err = fmt.Errorf(`"%s" command failed: encode reply: %w`, r.Method, encodeErr)
 		}
 		if err != nil {
 			message["result"], message["error"] = nil, endLine(err.Error())

@@ -31,7 +31,7 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
 	if role == Off {
 		return refuse(PortOff, "external_ids:%s=off", KeyOffload)
 	}
-	link, ok := b.judgeInterface(br, subject, iface)
+	link, ok := b.judgeInterface(subject, iface)
 	if !ok {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
 
 // judgeInterface finds the device of an interface that OVS and the kernel
 // agree on, or refuses.
-func (b *builder) judgeInterface(br *ovs.Bridge, subject string, iface *ovs.Interface) (Link, bool) {
+func (b *builder) judgeInterface(subject string, iface *ovs.Interface) (Link, bool) {
 	refuse := func(reason Reason, format string, args ...any) (Link, bool) {
 		b.refuse(subject, reason, format, args...)
 		return Link{}, false

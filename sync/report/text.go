@@ -118,9 +118,9 @@ func lane(on bool) string {
 func StationsText(stations []Station, bridge string) string {
 	var b strings.Builder
 	for i := 0; i < len(stations) || i == 0 && bridge != ""; {
-		name, n := bridge, len(stations)
+		n := len(stations)
 		if bridge == "" {
-			name = stations[i].Bridge
+			name := stations[i].Bridge
 			for n = i; n < len(stations) && stations[n].Bridge == name; n++ {
 			}
 			fmt.Fprintf(&b, "bridge %s:\n", name)
