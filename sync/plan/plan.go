@@ -80,6 +80,7 @@ func Build(s *ovs.Snapshot, links map[string]Link, policy Policy) Result {
 		b.bridge(s, br, keys, wanted)
 	}
 	b.Tables.Sort()
+	b.Tables.Rows = single(b.Tables.Rows)
 	slices.SortStableFunc(b.Refusals, func(x, y Refusal) int { return cmp.Compare(x.Subject, y.Subject) })
 	return b.Result
 }
@@ -119,23 +120,18 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 
 	aging := agingTime(br)
 	ports := make(map[uint32]*Port)
-	first := len(b.Tables.Ports)
 	for i := range br.Ports {
 		p := b.port(br, &br.Ports[i], keys)
 		if p == nil {
 			continue
 		}
 		p.Rule.KeepAlive = min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), aging/4)
+		p.Rule.Observe = keys.offload == Observe
 		if out.State == StateRefused {
 			p.Rule = Rule{Bridge: br.Name}
 		}
 		b.Tables.Ports = append(b.Tables.Ports, *p)
 		ports[uint32(br.Ports[i].Interfaces[0].OFPort)] = p
-	}
-	if keys.offload == Observe {
-		for i := range b.Tables.Ports[first:] {
-			b.Tables.Ports[first+i].Rule.Observe = true
-		}
 	}
 	b.Bridges = append(b.Bridges, out)
 	if out.State != StateRefused {
@@ -158,6 +154,19 @@ func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*Port) 
 	}
 }
 
+// single leaves out the stations that sorted rows name more than once. No MAC
+// table does, so whatever it is, where they are is not known.
+func single(rows []Row) []Row {
+	var kept []Row
+	for i, r := range rows {
+		if i > 0 && rows[i-1].Key == r.Key || i+1 < len(rows) && rows[i+1].Key == r.Key {
+			continue
+		}
+		kept = append(kept, r)
+	}
+	return kept
+}
+
 // isReserved tells the unicast addresses that NORMAL drops frames to
 // (eth_addr_is_reserved in lib/packets.c).
 func isReserved(m ovs.MAC) bool {
@@ -167,11 +176,17 @@ func isReserved(m ovs.MAC) bool {
 }
 
 // agingTime is Bridge:other_config:mac-aging-time as OVS takes it: 300 s when
-// absent or unreadable, and 15 to 3600 s.
+// absent or 0, and 15 to 3600 s. What OVS makes of a value that is no number
+// of 32 bits depends on its version, so that is taken for the shortest.
 func agingTime(br *ovs.Bridge) time.Duration {
-	n, err := strconv.Atoi(br.OtherConfig["mac-aging-time"])
-	if err != nil || n == 0 {
-		n = 300
+	const shortest, usual, longest = 15, 300, 3600
+	v, ok := br.OtherConfig["mac-aging-time"]
+	n, err := strconv.ParseInt(v, 10, 32)
+	switch {
+	case !ok, err == nil && n == 0:
+		n = usual
+	case err != nil:
+		n = shortest
 	}
-	return time.Duration(min(max(n, 15), 3600)) * time.Second
+	return time.Duration(min(max(n, shortest), longest)) * time.Second
 }

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// input is all that Build is given.
+type input struct {
+	Snapshot ovs.Snapshot
+	Links    map[string]Link
+	Policy   Policy
+}
+
+// check says in what Build breaks its contract on the input, "" in nothing,
+// and how many sorts of frames take the lane.
+func check(in *input, known map[Reason]bool) (lanes int, wrong string) {
+	before, err := json.Marshal(in)
+	if err != nil {
+		return 0, err.Error()
+	}
+	res := Build(&in.Snapshot, in.Links, in.Policy)
+	again := Build(&in.Snapshot, in.Links, in.Policy)
+	if diff := cmp.Diff(res, again); diff != "" {
+		return 0, "a second Build differs:\n" + diff
+	}
+	if after, _ := json.Marshal(in); !bytes.Equal(before, after) {
+		return 0, "Build changed its input"
+	}
+	for _, c := range []string{checkOrder(&res.Tables), checkPlaces(&res), checkAccounts(in, &res, known)} {
+		if c != "" {
+			return 0, c
+		}
+	}
+	return checkLanes(&res.Tables)
+}
+
+// checkOrder: sorted, and no key twice.
+func checkOrder(t *Tables) string {
+	for i := 1; i < len(t.Ports); i++ {
+		if t.Ports[i-1].IfIndex >= t.Ports[i].IfIndex {
+			return fmt.Sprintf("port %d comes before port %d", t.Ports[i-1].IfIndex, t.Ports[i].IfIndex)
+		}
+	}
+	for i := 1; i < len(t.Rows); i++ {
+		if t.Rows[i-1].Compare(t.Rows[i].Key) >= 0 {
+			return fmt.Sprintf("row %v comes before row %v", t.Rows[i-1], t.Rows[i])
+		}
+	}
+	return ""
+}
+
+// checkPlaces: a row is on a port of its bridge, in a VLAN that the port
+// carries; what is off or refused holds nothing, or only closed ports.
+func checkPlaces(res *Result) string {
+	open, held := make(map[string]bool), make(map[string]bool)
+	for _, b := range res.Bridges {
+		open[b.Name] = open[b.Name] || b.State == StateOn || b.State == StateObserve
+		held[b.Name] = held[b.Name] || b.State != StateOff
+	}
+	for _, p := range res.Tables.Ports {
+		r := p.Rule
+		switch {
+		case !held[r.Bridge]:
+			return fmt.Sprintf("port %v is of a bridge that is off", p.Name)
+		case !open[r.Bridge] && r != Rule{Bridge: r.Bridge}:
+			return fmt.Sprintf("port %v of a refused bridge is not closed", p.Name)
+		case p.Mode == Target && (r.Watch || r.Ingress):
+			return fmt.Sprintf("port %v without a program lets frames in", p.Name)
+		case r.Ingress && !r.Watch:
+			return fmt.Sprintf("port %v lets frames in that it does not look at", p.Name)
+		case r != Rule{Bridge: r.Bridge} && r.KeepAlive <= 0:
+			return fmt.Sprintf("port %v has a keep-alive interval of %v", p.Name, r.KeepAlive)
+		case r.KeepAlive > 900*time.Second:
+			return fmt.Sprintf("port %v has a keep-alive interval of %v", p.Name, r.KeepAlive)
+		}
+	}
+	for _, row := range res.Tables.Rows {
+		p := res.Tables.Port(row.IfIndex)
+		switch {
+		case p == nil:
+			return fmt.Sprintf("row %v points at no port", row)
+		case p.Rule.Bridge != row.Bridge:
+			return fmt.Sprintf("row %v is on a port of %s", row, p.Rule.Bridge)
+		case !open[row.Bridge]:
+			return fmt.Sprintf("row %v is of a bridge that is not on the lane", row)
+		case !p.Rule.VLANs.Has(row.VLAN):
+			return fmt.Sprintf("row %v is in a VLAN that its port does not carry", row)
+		case row.Moved:
+			return fmt.Sprintf("row %v is marked", row)
+		case row.MAC.IsGroup():
+			return fmt.Sprintf("row %v is of a group", row)
+		}
+	}
+	return ""
+}
+
+// checkAccounts: every bridge is told of, and what stays with OVS is told
+// with a reason of the list.
+func checkAccounts(in *input, res *Result, known map[Reason]bool) string {
+	if len(res.Bridges) != len(in.Snapshot.Bridges) {
+		return fmt.Sprintf("%d bridges became %d", len(in.Snapshot.Bridges), len(res.Bridges))
+	}
+	told := make(map[string]bool)
+	for i, r := range res.Refusals {
+		told[r.Subject] = true
+		if !known[r.Reason] {
+			return fmt.Sprintf("reason %q is not in refusal.go", r.Reason)
+		}
+		if i > 0 && res.Refusals[i-1].Subject > r.Subject {
+			return fmt.Sprintf("refusal of %s comes before that of %s", res.Refusals[i-1].Subject, r.Subject)
+		}
+	}
+	on := make(map[string]bool) // devices with their bridge
+	for _, p := range res.Tables.Ports {
+		on[p.Rule.Bridge+"/"+p.Name] = true
+	}
+	for i, b := range res.Bridges {
+		br := &in.Snapshot.Bridges[i]
+		if b.Name != br.Name {
+			return fmt.Sprintf("bridge %s became %s", br.Name, b.Name)
+		}
+		if b.State == StateOff {
+			continue
+		}
+		if b.State == StateRefused {
+			if !told[b.Name] {
+				return fmt.Sprintf("bridge %s is refused without a reason", b.Name)
+			}
+			continue
+		}
+		for _, p := range br.Ports {
+			joined := slices.ContainsFunc(p.Interfaces, func(i ovs.Interface) bool { return on[br.Name+"/"+i.Name] })
+			if p.Name != br.Name && !joined && !told[br.Name+"/"+p.Name] {
+				return fmt.Sprintf("port %s/%s stays with OVS without a reason", br.Name, p.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// checkLanes: a frame only takes the lane between two ports of one bridge that
+// are open that way, in a VLAN that both carry.
+func checkLanes(t *Tables) (lanes int, wrong string) {
+	for _, src := range t.Rows {
+		for _, dst := range t.Rows {
+			for _, vid := range []ovs.VLAN{0, src.VLAN} {
+				f := Frame{IfIndex: src.IfIndex, VID: vid, Src: src.MAC, Dst: dst.MAC, Len: 14}
+				v := t.Decide(f)
+				if v.IfIndex == 0 {
+					continue
+				}
+				in, out := t.Port(f.IfIndex), t.Port(v.IfIndex)
+				vlan := vid
+				if vid == 0 {
+					vlan = in.Rule.VID
+				}
+				row := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
+				switch {
+				case v.IfIndex == f.IfIndex, in.Rule.Bridge != out.Rule.Bridge, row == nil,
+					!in.Rule.Watch, !in.Rule.Ingress, !out.Rule.Egress, in.Rule.Observe,
+					in.Rule.Protected && out.Rule.Protected, !in.Rule.VLANs.Has(vlan), !out.Rule.VLANs.Has(vlan),
+					in.Rule.VLANMode == Access && vid != 0, out.Rule.VLANMode == Access && v.VID != 0,
+					row.IfIndex != v.IfIndex || !row.Target:
+					return lanes, fmt.Sprintf("frame %+v takes the lane as %+v", f, v)
+				}
+				lanes++
+			}
+		}
+	}
+	return lanes, ""
+}
+
+// random makes inputs of all sorts, most of them not from any OVS.
+type random struct {
+	*rand.Rand
+	// calm inputs have nothing rare about them, and so many lanes.
+	calm bool
+}
+
+// odds is true once in n times.
+func (r random) odds(n int) bool { return !(r.calm && n >= 8) && r.IntN(n) == 0 }
+
+func pick[T any](r random, list ...T) T { return list[r.IntN(len(list))] }
+
+func (r random) vlan() ovs.VLAN {
+	if r.calm {
+		return pick[ovs.VLAN](r, 0, 10, 10, 20)
+	}
+	return pick[ovs.VLAN](r, 0, 0, 1, 10, 10, 10, 20, 20, 4094, 4095, 4096, 65535)
+}
+
+func (r random) vlans() []ovs.VLAN {
+	var list []ovs.VLAN
+	for r.odds(2) {
+		list = append(list, r.vlan())
+	}
+	return list
+}
+
+func (r random) mac() ovs.MAC {
+	m := ovs.MAC{0x52, 0x54, 0, 0, 0, byte(r.IntN(5))}
+	return pick(r, m, m, m, m, m, m, ovs.MAC{}, ovs.MAC{1, 0, 0x5e}, ovs.MAC{0, 0xe0, 0x2b}, ovs.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+}
+
+// keys returns nil, or external_ids with any of our keys.
+func (r random) keys(offload ...string) map[string]string {
+	if r.odds(4) {
+		return nil
+	}
+	if r.calm {
+		return map[string]string{KeyOffload: offload[0]}
+	}
+	m := map[string]string{KeyOffload: pick(r, offload...)}
+	if r.odds(4) {
+		m[KeyCanary] = pick(r, "0", "30", "100", "", "x", "1000")
+	}
+	if r.odds(4) {
+		m[KeyVLANs] = pick(r, "10", "0,10-20", "", "20-10", "4095")
+	}
+	return m
+}
+
+func (r random) number() int {
+	return pick(r, 0, -1, 1, math.MaxInt, math.MinInt, math.MaxUint32, math.MaxUint32-1, math.MaxInt32, 65534)
+}
+
+func (r random) input() *input {
+	in := &input{Links: make(map[string]Link)}
+	names := []string{"eth0", "tap1", "tap2", "tap3", "veth1", ""}
+	if r.odds(20) {
+		in.Links = nil
+	}
+	for i, n := range names {
+		if in.Links == nil || r.odds(8) {
+			continue
+		}
+		l := Link{
+			Name: n, IfIndex: i + 1, Driver: pick(r, "tun", "veth", "ixgbe", ""), MTU: pick(r, 1500, 1500, 9000, 0, r.number()),
+			Up: !r.odds(8), Physical: r.odds(3), StripsVLAN: r.odds(8),
+			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown),
+		}
+		if r.odds(8) {
+			l.NativeXDP, l.Transmits = pick(r, Yes, No, Answer(7)), pick(r, Yes, No)
+		}
+		if r.odds(10) {
+			l.OtherXDP = "other"
+		}
+		if r.odds(10) {
+			l.AttachError = "refused"
+		}
+		if r.odds(10) {
+			l.IfIndex = pick(r, 1, 2, r.number())
+		}
+		in.Links[n] = l
+	}
+	in.Policy = Policy{AllowGeneric: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second}
+	in.Snapshot = ovs.Snapshot{HWOffload: r.odds(30), FlowRestoreWait: r.odds(20)}
+	many := 1 + r.IntN(3)
+	if r.odds(50) {
+		many = 17
+	}
+	for b := range many {
+		in.Snapshot.Bridges = append(in.Snapshot.Bridges, r.bridge(pick(r, fmt.Sprintf("br%d", b), fmt.Sprintf("br%d", b), "br0"), names, in.Links))
+	}
+	return in
+}
+
+func (r random) bridge(name string, names []string, links map[string]Link) ovs.Bridge {
+	br := ovs.Bridge{
+		Name: name, DatapathType: pick(r, "", "system", "netdev"),
+		STP: r.odds(30), RSTP: r.odds(30), SFlow: r.odds(30), NetFlow: r.odds(30), IPFIX: r.odds(30), FlowSampling: r.odds(30),
+		ExternalIDs: r.keys("on", "on", "on", "on", "observe", "off", "junk"),
+	}
+	if r.odds(5) {
+		br.FloodVLANs = r.vlans()
+	}
+	if r.odds(30) {
+		br.DatapathType = "dummy"
+	}
+	if r.odds(30) {
+		br.Mirrors = []ovs.Mirror{{}}
+	}
+	if r.odds(10) {
+		br.Controllers = []ovs.Controller{{Target: pick(r, "tcp:1", "ssl:1", "ptcp:", "unix:x", ""), ConnectionMode: pick(r, "", "in-band", "out-of-band")}}
+	}
+	if r.odds(8) {
+		br.OtherConfig = map[string]string{"mac-aging-time": pick(r, "", "0", "1", "60", "99999999999999999999", "x", "-1"), "disable-in-band": pick(r, "true", "x")}
+	}
+	for range r.IntN(5) {
+		br.Ports = append(br.Ports, r.port(pick(r, append(names, name)...), names, links))
+	}
+	if r.odds(12) {
+		return br
+	}
+	br.Detail = &ovs.Detail{FragMode: "normal", Rules: []ovs.Rule{{Actions: []string{"NORMAL"}}}, PortConfig: make(map[uint32]ovs.PortConfig)}
+	if r.odds(20) {
+		br.Detail.Rules = append(br.Detail.Rules, pick(r, ovs.Rule{}, ovs.Rule{Table: 3}, ovs.Rule{Match: []ovs.Match{{}}}))
+	}
+	if r.odds(20) {
+		*br.Detail = ovs.Detail{HiddenRules: r.number(), FragMode: pick(r, "", "drop")}
+	}
+	for n := range uint32(7) {
+		if br.Detail.PortConfig != nil && !r.odds(10) {
+			br.Detail.PortConfig[n] = ovs.PortConfig{Down: r.odds(20), NoRecv: r.odds(10), NoFwd: r.odds(10)}
+		}
+	}
+	for range r.IntN(12) {
+		if r.calm && len(br.Ports) > 0 { // a station of its own, on a port of the bridge
+			p := pick(r, br.Ports...)
+			br.Detail.FDB = append(br.Detail.FDB, ovs.FDBEntry{
+				OFPort: uint32(p.Interfaces[0].OFPort), VLAN: r.vlan(), MAC: ovs.MAC{0x52, 5: byte(len(br.Detail.FDB))},
+			})
+			continue
+		}
+		br.Detail.FDB = append(br.Detail.FDB, ovs.FDBEntry{
+			OFPort: pick(r, uint32(r.IntN(7)), uint32(r.IntN(7)), uint32(r.IntN(7)), ovs.LocalPort, math.MaxUint32),
+			VLAN:   r.vlan(), MAC: r.mac(), Age: r.number(), Static: r.odds(5),
+		})
+	}
+	return br
+}
+
+func (r random) port(name string, names []string, links map[string]Link) ovs.Port {
+	p := ovs.Port{
+		Name: name, VLANMode: pick(r, "", "", "", "access", "trunk", "native-tagged", "native-untagged"),
+		Protected: r.odds(3), QoS: r.odds(10), ExternalIDs: r.keys("on", "on", "on", "target", "off", "junk"),
+	}
+	if r.odds(2) {
+		v := r.vlan()
+		p.Tag = &v
+	}
+	if r.odds(3) {
+		p.Trunks = r.vlans()
+	}
+	if r.odds(10) {
+		p.VLANMode = pick(r, "dot1q-tunnel", "x")
+	}
+	if r.odds(10) {
+		p.OtherConfig = map[string]string{"priority-tags": pick(r, "always", "never", "")}
+	}
+	many := 1
+	if r.odds(8) {
+		many = r.IntN(3)
+	}
+	for range many {
+		i := ovs.Interface{
+			Name: name, Type: pick(r, "", "system"),
+			IngressPolicing: r.odds(10), BFD: r.odds(30), CFM: r.odds(30),
+			AdminState: pick(r, "up", ""), LinkState: pick(r, "up", ""),
+		}
+		if r.odds(8) {
+			i.Name, i.Type = pick(r, names...), pick(r, "", "internal")
+		}
+		if r.odds(8) {
+			i.AdminState, i.LinkState = pick(r, "up", "down"), "down"
+		}
+		i.OFPort, i.IfIndex = links[i.Name].IfIndex, links[i.Name].IfIndex
+		if r.odds(10) {
+			i.OFPort = r.number()
+		}
+		if r.odds(10) {
+			i.IfIndex = r.number()
+		}
+		if r.odds(30) {
+			i.Error = "could not open"
+		}
+		if r.odds(10) {
+			i.ExternalIDs = r.keys("on", "target", "off", "junk")
+		}
+		p.Interfaces = append(p.Interfaces, i)
+	}
+	return p
+}
+
+func knownReasons(t testing.TB) map[Reason]bool {
+	known := make(map[Reason]bool)
+	for _, r := range reasons(t) {
+		known[r] = true
+	}
+	return known
+}
+
+// What Build promises holds for any input, also one that no OVS shows.
+func TestBuildProperties(t *testing.T) {
+	known := knownReasons(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	const inputs = 6_000
+	lanes := 0
+	for n := range inputs {
+		r := random{rand.New(rand.NewPCG(seed, uint64(n))), n%3 > 0}
+		in := r.input()
+		found, wrong := check(in, known)
+		if wrong != "" {
+			text, _ := json.MarshalIndent(in, "", " ")
+			t.Fatalf("seed %d, input %d: %s\ninput:\n%s", seed, n, wrong, text)
+		}
+		if found > 0 {
+			lanes++
+		}
+	}
+	if lanes < inputs/10 {
+		t.Errorf("seed %d: only %d inputs of %d have a lane", seed, lanes, inputs)
+	}
+}
+
+func FuzzBuild(f *testing.F) {
+	known := knownReasons(f)
+	for _, a := range archives(f) {
+		text, err := json.Marshal(input{a.snapshot, a.links, a.policy})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var in input
+		if json.Unmarshal(text, &in) != nil {
+			return
+		}
+		in.Policy.KeepAlive = max(in.Policy.KeepAlive, 0) // as the daemon checks it
+		if _, wrong := check(&in, known); wrong != "" {
+			t.Error(wrong)
+		}
+	})
+}
+
+// The canary is the same on every host and in every version, about as large
+// as asked for, and grows without dropping an address.
+func TestCanary(t *testing.T) {
+	const macs = 20_000
+	var chosen [macs]bool
+	for _, percent := range []int{0, 1, 10, 50, 99, 100} {
+		n := 0
+		for i := range macs {
+			in := inCanary(ovs.MAC{0x52, 0x54, 0, 0, byte(i >> 8), byte(i)}, percent)
+			if chosen[i] && !in {
+				t.Fatalf("address %d leaves the canary at %d %%", i, percent)
+			}
+			chosen[i] = in
+			if in {
+				n++
+			}
+		}
+		if got := float64(n) * 100 / macs; math.Abs(got-float64(percent)) > 1.5 {
+			t.Errorf("%d %% is %.1f %% of the addresses", percent, got)
+		}
+	}
+}
+
+func TestEveryArchiveKeepsTheContract(t *testing.T) {
+	known := knownReasons(t)
+	for _, a := range archives(t) {
+		if _, wrong := check(&input{a.snapshot, a.links, a.policy}, known); wrong != "" {
+			t.Errorf("%s: %s", a.path, wrong)
+		}
+	}
+}
