@@ -121,6 +121,14 @@ func (t *portTable) setWord(slot int, w uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule)), w)
 }
 
+// ruleAt returns the rule of the port in a slot; none when it is closed.
+func (t *portTable) ruleAt(slot int) Rule {
+	if atomic.LoadUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule))) == 0 {
+		return Rule{}
+	}
+	return t.rules[t.ifindexAt(slot)]
+}
+
 func (r lanePortRule) word() uint64 {
 	return uint64(r.Vid) | uint64(r.MaxFrame)<<16 | uint64(r.Flags)<<32 | uint64(r.Bridge)<<48 | uint64(r.Keepalive)<<56
 }
@@ -168,7 +176,7 @@ func (l *Lane) Ports() []Port {
 		ports = append(ports, Port{
 			IfIndex: ifindex,
 			Mode:    l.ports.modes[ifindex],
-			Rule:    l.ports.rules[ifindex],
+			Rule:    l.ports.ruleAt(s),
 			Gone:    l.gone(ifindex, s),
 		})
 	}
@@ -195,6 +203,9 @@ type devmapValue struct {
 // AddPort puts a device on the lane, with a rule that passes every frame until
 // SetRule. The device must exist in the daemon's network namespace.
 func (l *Lane) AddPort(ifindex int, mode Mode) error {
+	if _, ok := l.ports.slotOf(ifindex); ok {
+		return fmt.Errorf("add device %d to the lane: it is there already", ifindex)
+	}
 	slot, ok := l.ports.free(ifindex)
 	if !ok {
 		if err := l.settlePorts(); err != nil {
