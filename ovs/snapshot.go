@@ -69,6 +69,9 @@ type Detail struct {
 	// PortConfig holds the OpenFlow port config bits by OpenFlow port number
 	// (ovs-ofctl dump-ports-desc).
 	PortConfig map[uint32]PortConfig
+	// SpanningTree holds the state of each interface that takes part in STP
+	// or RSTP by its name (stp/show, rstp/show); nil when neither is on.
+	SpanningTree map[string]string
 	// FDB is the MAC learning table (fdb/show).
 	FDB []FDBEntry
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/flow"
+	"github.com/ovs-xdp/ovs-xdp/ovs/stp"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 )
 
@@ -96,13 +97,49 @@ func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
 	if err != nil {
 		return refused(err)
 	}
+	states, err := o.spanningTree(ctx, b)
+	if err != nil {
+		return refused(err)
+	}
 	return answer{detail: &ovs.Detail{
-		Rules:       of.rules,
-		HiddenRules: of.hiddenRules,
-		FragMode:    of.fragMode,
-		PortConfig:  of.portConfig,
-		FDB:         table,
+		Rules:        of.rules,
+		HiddenRules:  of.hiddenRules,
+		FragMode:     of.fragMode,
+		PortConfig:   of.portConfig,
+		SpanningTree: states,
+		FDB:          table,
 	}}, nil
+}
+
+// spanningTree reads the states of the interfaces of a bridge with STP or
+// RSTP. With both, which OVS does not allow, an interface in either counts.
+func (o *Observer) spanningTree(ctx context.Context, b *ovs.Bridge) (map[string]string, error) {
+	var all map[string]string
+	for _, tree := range []struct {
+		on      bool
+		command string
+	}{{b.STP, "stp/show"}, {b.RSTP, "rstp/show"}} {
+		if !tree.on {
+			continue
+		}
+		text, err := o.config.Control.Call(ctx, tree.command, b.Name)
+		if err != nil {
+			return nil, controlError(err)
+		}
+		states, err := stp.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = make(map[string]string)
+		}
+		for name, state := range states {
+			if was := all[name]; stp.Forwards(was) {
+				all[name] = state
+			}
+		}
+	}
+	return all, nil
 }
 
 // unreachable is an error of the control socket itself.
