@@ -70,7 +70,7 @@ func Ops(have, want plan.Tables) []Op {
 		case w == nil || w.Mode != h.Mode:
 			add(Op{Kind: ClosePort, Port: h})
 			add(Op{Kind: RemovePort, Port: h})
-		case w.Rule != h.Rule:
+		case w.Rule != h.Rule || w.Name != h.Name:
 			add(Op{Kind: ClosePort, Port: h})
 			add(Op{Kind: SetRule, Port: *w})
 			stays[h.IfIndex] = true
@@ -124,7 +124,7 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 			case ClosePort:
 				p.Rule = plan.Rule{}
 			case SetRule:
-				p.Rule = o.Port.Rule
+				p.Name, p.Rule = o.Port.Name, o.Port.Rule
 			}
 		}
 		next.Ports = append(next.Ports, p)
