@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// expect compares a document, whose first line is left empty in the test.
+func expect(t *testing.T, want, got string) {
+	t.Helper()
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	bridges := []Bridge{
+		{
+			Name: "br-ext", Mode: "on", State: "on", Canary: 25, VLANs: "10,20-29", Ports: 3, Stations: 12,
+			Frames:   Frames{Lane: 750, OVS: 250},
+			Refusals: []Refusal{{"br-ext/bond0", "bond", "a bond of 2 interfaces"}, {"br-ext/vx", "interface-type", "an interface of type \"vxlan\""}},
+		},
+		{Name: "br-int", Mode: "off", State: "off", Canary: 100},
+		{Name: "br-lab", Mode: "observe", State: "observe", Canary: 100, Ports: 2, Stations: 2, Frames: Frames{OVS: 3000, Would: 1000}},
+		{Name: "br-new", Mode: "on", State: "on", Canary: 100},
+		{
+			Name: "br-ovn", Mode: "on", State: "refused", Canary: 100,
+			Refusals: []Refusal{{"br-ovn", "flow-table", "table 0 is not a single actions=NORMAL rule"}},
+		},
+		{Name: "br-typo", Mode: "off", State: "off", Canary: 100, Errors: []string{`external_ids:xdp-offload="yes": want off, observe or on`}},
+	}
+	for _, tt := range []struct {
+		name, bridge, want string
+		status             Status
+	}{
+		{
+			name:   "every kind of bridge",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", OVS: OVS{Version: "3.1.0"}, Bridges: bridges},
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 3.1.0
+bridge br-ext: on, 3 ports, 12 stations, canary 25 %, VLANs 10,20-29
+    frames: 750 on the lane (75.0 %), 250 by OVS
+    stays with OVS:
+        br-ext/bond0  bond            a bond of 2 interfaces
+        br-ext/vx     interface-type  an interface of type "vxlan"
+bridge br-int: off
+bridge br-lab: observe, 2 ports, 2 stations
+    frames: 1000 would take the lane (33.3 %), 2000 others
+bridge br-new: on, 0 ports, 0 stations
+    frames: 0 on the lane (none yet), 0 by OVS
+bridge br-ovn: refused (asked for: on)
+    stays with OVS:
+        br-ovn  flow-table  table 0 is not a single actions=NORMAL rule
+bridge br-typo: off
+    error, so off: external_ids:xdp-offload="yes": want off, observe or on
+`,
+		},
+		{
+			name:   "one bridge",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", OVS: OVS{Version: "3.1.0"}, Bridges: bridges},
+			bridge: "br-int",
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 3.1.0
+bridge br-int: off
+`,
+		},
+		{
+			name:   "nobody asked",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", OVS: OVS{Version: "2.17.9"}, Bridges: bridges[1:2]},
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 2.17.9
+bridge br-int: off
+no bridge asks for the lane; to try one: ovs-vsctl set bridge BRIDGE external_ids:xdp-offload=observe
+`,
+		},
+		{
+			name:   "no bridge at all",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open"},
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+no bridge asks for the lane; to try one: ovs-vsctl set bridge BRIDGE external_ids:xdp-offload=observe
+`,
+		},
+		{
+			name:   "OVS is not there",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "closed", Why: "connect to the database: no such file or directory"},
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane closed (connect to the database: no such file or directory)
+`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) { expect(t, tt.want, tt.status.Text(tt.bridge)) })
+	}
+}
+
+func TestPortsText(t *testing.T) {
+	ports := []Port{
+		{
+			Bridge: "br0", Port: "eth0", Interface: "eth0", OFPort: 1, IfIndex: 2, Ingress: true, Egress: true,
+			Attach: "native", VLANMode: "trunk", RX: Frames{Lane: 1000, OVS: 20}, TX: Sent{Lane: 1234567},
+		},
+		{
+			Bridge: "br0", Port: "tap1", Interface: "tap1", OFPort: 2, Ingress: true, Attach: "native", VLANMode: "access", Tag: 10,
+			RX: Frames{OVS: 9, Would: 4}, Refusals: []Refusal{{Reason: "qos"}, {Reason: "port-config"}},
+		},
+		{Bridge: "br0", Port: "vm", Interface: "tap2", OFPort: 3, Egress: true, Attach: "none", VLANMode: "native-untagged", Tag: 4095},
+		// VLANMode is empty where the port is not on the lane and the column is.
+		{Bridge: "br0", Port: "vx0", Interface: "vx0", OFPort: -1, Attach: "none", Tag: 30, Refusals: []Refusal{{Reason: "interface-type"}}},
+	}
+	var lines []string
+	for line := range strings.Lines(PortsText(ports)) {
+		lines = append(lines, strings.TrimRight(line, " \n")) // the last column may be empty
+	}
+	expect(t, `
+bridge  port  ofport  attach  from  to    vlan                  lane in  would  by OVS  lane out  reason
+br0     eth0  1       native  lane  lane  trunk                 1000     0      20      1234567
+br0     tap1  2       native  lane  ovs   access 10             0        4      9       0         qos port-config
+br0     tap2  3       none    ovs   lane  native-untagged 4095  0        0      0       0
+br0     vx0   -1      none    ovs   ovs   30                    0        0      0       0         interface-type`,
+		strings.Join(lines, "\n"))
+}
+
+func TestStationsText(t *testing.T) {
+	at := func(bridge string, vlan ovs.VLAN, n byte, ofport int, name, state string) Station {
+		return Station{Bridge: bridge, VLAN: vlan, MAC: ovs.MAC{0x52, 0x54, 5: n}, Port: name, Interface: name, OFPort: ofport, State: state}
+	}
+	one := []Station{at("br0", 0, 1, 1, "eth0", "lane"), at("br0", 4095, 2, 65279, "veth-long0", "source-only")}
+	two := append(one[:2:2], at("br1", 10, 1, 3, "tap1", "moved"))
+	for _, tt := range []struct {
+		name, bridge, want string
+		stations           []Station
+	}{
+		{
+			name: "one bridge", bridge: "br0", stations: one,
+			want: `
+ port  VLAN  MAC                Interface   State
+    1     0  52:54:00:00:00:01  eth0        lane
+65279  4095  52:54:00:00:00:02  veth-long0  source-only
+`,
+		},
+		{
+			name: "all bridges", stations: two,
+			want: `
+bridge br0:
+ port  VLAN  MAC                Interface   State
+    1     0  52:54:00:00:00:01  eth0        lane
+65279  4095  52:54:00:00:00:02  veth-long0  source-only
+bridge br1:
+ port  VLAN  MAC                Interface  State
+    3    10  52:54:00:00:00:01  tap1       moved
+`,
+		},
+		{name: "one bridge without stations", bridge: "br0", want: "\n port  VLAN  MAC  Interface  State\n"},
+		{name: "all bridges without stations", want: ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) { expect(t, tt.want, StationsText(tt.stations, tt.bridge)) })
+	}
+}
+
+func TestCoverageText(t *testing.T) {
+	expect(t, `
+events-lost  3
+lane         1000
+`, CoverageText(map[string]uint64{"lane": 1000, "events-lost": 3, "runt": 0}))
+	expect(t, "", CoverageText(nil))
+}
+
+func TestParseLevel(t *testing.T) {
+	for name, want := range map[string]slog.Level{
+		"err": slog.LevelError, "warn": slog.LevelWarn, "info": slog.LevelInfo, "dbg": slog.LevelDebug,
+		// As other tools call them.
+		"error": slog.LevelError, "debug": slog.LevelDebug,
+	} {
+		if got, err := ParseLevel(name); err != nil || got != want {
+			t.Errorf("ParseLevel(%q) = %v, %v; want %v", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"off", "emer"} {
+		if got, err := ParseLevel(name); err != nil || got <= slog.LevelError {
+			t.Errorf("ParseLevel(%q) = %v, %v; want more than errors", name, got, err)
+		}
+	}
+	for _, name := range []string{"", "INFO", "warning", "info "} {
+		if got, err := ParseLevel(name); err == nil || !strings.Contains(err.Error(), "want off, emer, err, warn, info or dbg") {
+			t.Errorf("ParseLevel(%q) = %v, %v; want an error that names the levels", name, got, err)
+		}
+	}
+}
