@@ -239,7 +239,9 @@ func (t *fdb) kick(key uint64) (place, error) {
 			// Walk back: each row on the way moves into the place that
 			// the one behind it has left.
 			for at := i; at >= 0; at = steps[at].from {
-				t.move(steps[at].p, empty)
+				if err := t.move(steps[at].p, empty); err != nil {
+					return 0, err
+				}
 				if err := t.settle(); err != nil {
 					return 0, err
 				}
@@ -252,13 +254,21 @@ func (t *fdb) kick(key uint64) (place, error) {
 }
 
 // move publishes a row in its second place before it leaves the first, and
-// carries over a mark that came in between.
-func (t *fdb) move(from, to place) {
+// carries over what changed in between. A program that looked into the new
+// bucket too early may yet look into the old one, so the row leaves that only
+// when such programs have ended.
+func (t *fdb) move(from, to place) error {
 	key := *t.keyAt(from)
 	copied := atomic.LoadUint64(t.rowAt(from))
 	atomic.StoreUint64(t.rowAt(to), copied)
 	atomic.StoreUint64(t.keyAt(to), key)
-	if last := t.clear(from); last.word() != copied && last.has(laneRowFlagROW_MOVED) {
+	err := t.wait()
+	last := t.clear(from)
+	if last.word() == copied || atomic.CompareAndSwapUint64(t.rowAt(to), copied, last.word()) {
+		return err
+	}
+	if last.has(laneRowFlagROW_MOVED) {
 		atomic.StoreUint64(t.rowAt(to), last.word())
 	}
+	return err
 }

@@ -15,23 +15,27 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// readers watches a table as the programs that read it would: between two
-// grace periods a place belongs to one key only, and no key of the model is
-// ever missing.
+// readers watches a table as the programs that read it would. Between two
+// grace periods a place belongs to one key only, and a key that stays in the
+// table stays in one of its places: a program that looks into one bucket after
+// the other can't miss it.
 type readers struct {
 	*testing.T
 	fdb   *fdb
 	owner map[place]uint64
+	// stays holds where a key has been since the last wait.
+	stays map[uint64][]place
 	model map[uint64]laneRow
 	waits int
 }
 
 func watch(t *testing.T, buckets int, seed uint64) *readers {
-	r := &readers{T: t, owner: make(map[place]uint64), model: make(map[uint64]laneRow)}
+	r := &readers{T: t, owner: make(map[place]uint64), stays: make(map[uint64][]place), model: make(map[uint64]laneRow)}
 	r.fdb = newFDB(make([]byte, buckets*64), buckets, seed, func() error {
 		r.waits++
 		r.look("waiting")
 		clear(r.owner)
+		clear(r.stays)
 		r.look("after the wait")
 		return nil
 	})
@@ -41,6 +45,7 @@ func watch(t *testing.T, buckets int, seed uint64) *readers {
 // look checks what a program could see now.
 func (r *readers) look(when string) {
 	r.Helper()
+	places := make(map[uint64][]place)
 	for p := range place(len(r.fdb.buckets) * 4) {
 		key := *r.fdb.keyAt(p)
 		if key == 0 {
@@ -50,11 +55,20 @@ func (r *readers) look(when string) {
 			r.Fatalf("%s: place %d went from key %#x to %#x without a grace period", when, p, was, key)
 		}
 		r.owner[p] = key
+		places[key] = append(places[key], p)
 		if b := r.fdb.choices(key); int(p/4) != b[0] && int(p/4) != b[1] {
 			r.Fatalf("%s: key %#x is in bucket %d, want %d or %d", when, key, p/4, b[0], b[1])
 		}
 	}
 	for key, row := range r.model {
+		at := places[key]
+		if was, known := r.stays[key]; known {
+			at = slices.DeleteFunc(at, func(p place) bool { return !slices.Contains(was, p) })
+		}
+		if len(at) == 0 {
+			r.Fatalf("%s: key %#x has left places %v without a grace period", when, key, r.stays[key])
+		}
+		r.stays[key] = at
 		p, ok := r.fdb.find(key)
 		if !ok {
 			r.Fatalf("%s: key %#x is not found", when, key)
@@ -118,9 +132,10 @@ func TestFDBModel(t *testing.T) {
 					r.model[key] = row
 				default:
 					delete(r.model, key)
+					delete(r.stays, key)
 					r.fdb.remove(key)
 				}
-				if places <= 64 || step%20 == 0 {
+				if places <= 16 || step%20 == 0 {
 					r.check("after a step")
 				} else {
 					r.look("after a step")

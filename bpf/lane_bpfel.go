@@ -56,12 +56,12 @@ type lanePort struct {
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [23]uint64
+	Frames        [25]uint64
 	Bytes         [3]uint64
 	Sent          uint64
 	EventsLimited uint64
 	EventsLost    uint64
-	Unused        [4]uint64
+	Unused        [2]uint64
 }
 
 type lanePortRule struct {
@@ -76,30 +76,32 @@ type lanePortRule struct {
 type laneReason uint32
 
 const (
-	laneReasonREASON_LANE          laneReason = 0
-	laneReasonREASON_WOULD         laneReason = 1
-	laneReasonREASON_LEASE         laneReason = 2
-	laneReasonREASON_PORT_CLOSED   laneReason = 3
-	laneReasonREASON_RUNT          laneReason = 4
-	laneReasonREASON_VLAN          laneReason = 5
-	laneReasonREASON_ODD_TAG       laneReason = 6
-	laneReasonREASON_GROUP_SOURCE  laneReason = 7
-	laneReasonREASON_NEW_SOURCE    laneReason = 8
-	laneReasonREASON_MOVED_SOURCE  laneReason = 9
-	laneReasonREASON_GROUP         laneReason = 10
-	laneReasonREASON_NOT_IP        laneReason = 11
-	laneReasonREASON_ND            laneReason = 12
-	laneReasonREASON_KEEPALIVE     laneReason = 13
-	laneReasonREASON_UNKNOWN       laneReason = 14
-	laneReasonREASON_MOVED         laneReason = 15
-	laneReasonREASON_HAIRPIN       laneReason = 16
-	laneReasonREASON_EGRESS_CLOSED laneReason = 17
-	laneReasonREASON_PROTECTED     laneReason = 18
-	laneReasonREASON_TOO_LONG      laneReason = 19
-	laneReasonREASON_CHECKSUM      laneReason = 20
-	laneReasonREASON_NO_DEVICE     laneReason = 21
-	laneReasonREASON_NO_HEADROOM   laneReason = 22
-	laneReasonREASON_COUNT         laneReason = 23
+	laneReasonREASON_LANE           laneReason = 0
+	laneReasonREASON_WOULD          laneReason = 1
+	laneReasonREASON_LEASE          laneReason = 2
+	laneReasonREASON_PORT_CLOSED    laneReason = 3
+	laneReasonREASON_RUNT           laneReason = 4
+	laneReasonREASON_VLAN           laneReason = 5
+	laneReasonREASON_ODD_TAG        laneReason = 6
+	laneReasonREASON_GROUP_SOURCE   laneReason = 7
+	laneReasonREASON_NEW_SOURCE     laneReason = 8
+	laneReasonREASON_MOVED_SOURCE   laneReason = 9
+	laneReasonREASON_SPOOFED_SOURCE laneReason = 10
+	laneReasonREASON_MIRRORED       laneReason = 11
+	laneReasonREASON_GROUP          laneReason = 12
+	laneReasonREASON_NOT_IP         laneReason = 13
+	laneReasonREASON_ND             laneReason = 14
+	laneReasonREASON_KEEPALIVE      laneReason = 15
+	laneReasonREASON_UNKNOWN        laneReason = 16
+	laneReasonREASON_MOVED          laneReason = 17
+	laneReasonREASON_HAIRPIN        laneReason = 18
+	laneReasonREASON_EGRESS_CLOSED  laneReason = 19
+	laneReasonREASON_PROTECTED      laneReason = 20
+	laneReasonREASON_TOO_LONG       laneReason = 21
+	laneReasonREASON_CHECKSUM       laneReason = 22
+	laneReasonREASON_NO_DEVICE      laneReason = 23
+	laneReasonREASON_NO_HEADROOM    laneReason = 24
+	laneReasonREASON_COUNT          laneReason = 25
 )
 
 type laneRenewal struct {
@@ -121,10 +123,12 @@ type laneRow struct {
 type laneRowFlag uint32
 
 const (
-	laneRowFlagROW_VALID  laneRowFlag = 1
-	laneRowFlagROW_MOVED  laneRowFlag = 2
-	laneRowFlagROW_ASKED  laneRowFlag = 4
-	laneRowFlagROW_TARGET laneRowFlag = 8
+	laneRowFlagROW_VALID    laneRowFlag = 1
+	laneRowFlagROW_MOVED    laneRowFlag = 2
+	laneRowFlagROW_ASKED    laneRowFlag = 4
+	laneRowFlagROW_TARGET   laneRowFlag = 8
+	laneRowFlagROW_MIRRORED laneRowFlag = 16
+	laneRowFlagROW_DECLARED laneRowFlag = 32
 )
 
 type laneRuleFlag uint32
@@ -139,6 +143,7 @@ const (
 	laneRuleFlagRULE_ACCESS          laneRuleFlag = 64
 	laneRuleFlagRULE_NATIVE_TAGGED   laneRuleFlag = 128
 	laneRuleFlagRULE_NATIVE_UNTAGGED laneRuleFlag = 256
+	laneRuleFlagRULE_DECLARED        laneRuleFlag = 512
 )
 
 // Names of all BPF objects in the ELF.

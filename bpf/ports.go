@@ -35,6 +35,9 @@ type Rule struct {
 	Observe bool
 	// Protected is Port:protected.
 	Protected bool
+	// Declared tells that the port has an attached-mac: it can't mark other
+	// ports' declared stations as moved.
+	Declared bool
 	// Checksum guards against frames whose L4 checksum is not finished.
 	Checksum bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in; VLANs holds
@@ -147,6 +150,7 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Observe, laneRuleFlagRULE_OBSERVE},
 		{r.Protected, laneRuleFlagRULE_PROTECTED},
 		{r.Checksum, laneRuleFlagRULE_CHECKSUM},
+		{r.Declared, laneRuleFlagRULE_DECLARED},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},

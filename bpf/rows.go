@@ -15,6 +15,11 @@ type Row struct {
 	// Target tells that frames may be sent to it; else the row only vouches
 	// for frames from it.
 	Target bool
+	// Mirrored tells that frames from it pass.
+	Mirrored bool
+	// Declared tells that attached-mac says so: a port with an attached-mac
+	// of its own does not mark the row as moved.
+	Declared bool
 	// Moved tells that the program saw the station on another port, or that
 	// the row is not confirmed yet: frames from and to it pass.
 	Moved bool
@@ -44,10 +49,12 @@ func (l *Lane) FindRow(k Key) *Row {
 func (l *Lane) row(key, word uint64) Row {
 	r := rowOf(word)
 	return Row{
-		Key:     keyOf(key),
-		IfIndex: l.ports.ifindexAt(int(r.Slot)),
-		Target:  r.has(laneRowFlagROW_TARGET),
-		Moved:   r.has(laneRowFlagROW_MOVED),
+		Key:      keyOf(key),
+		IfIndex:  l.ports.ifindexAt(int(r.Slot)),
+		Target:   r.has(laneRowFlagROW_TARGET),
+		Mirrored: r.has(laneRowFlagROW_MIRRORED),
+		Declared: r.has(laneRowFlagROW_DECLARED),
+		Moved:    r.has(laneRowFlagROW_MOVED),
 	}
 }
 
@@ -89,15 +96,16 @@ func (l *Lane) PutRow(r Row) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("add FDB row %s: device %d is not on the lane", r.Key, r.IfIndex)
 	}
-	flags := uint16(laneRowFlagROW_VALID)
-	if r.Target {
-		flags |= uint16(laneRowFlagROW_TARGET)
-	}
+	flags := r.flags()
 	key := r.Key.word()
 	p, ok := l.fdb.find(key)
 	if !ok {
 		flags |= uint16(laneRowFlagROW_MOVED | laneRowFlagROW_ASKED)
-		err := l.fdb.insert(key, laneRow{Slot: uint16(slot), Seen: uint16(slot), Stamp: l.stamp(), Flags: flags})
+		stamp := l.stamp()
+		if r.Declared {
+			stamp -= 1 << 8 // OVS may not know the station: its first frame passes
+		}
+		err := l.fdb.insert(key, laneRow{Slot: uint16(slot), Seen: uint16(slot), Stamp: stamp, Flags: flags})
 		if err != nil {
 			return false, fmt.Errorf("add FDB row %s: %w", r.Key, err)
 		}
@@ -115,6 +123,20 @@ func (l *Lane) PutRow(r Row) (bool, error) {
 			return true, nil
 		}
 	}
+}
+
+func (r Row) flags() uint16 {
+	flags := laneRowFlagROW_VALID
+	if r.Target {
+		flags |= laneRowFlagROW_TARGET
+	}
+	if r.Mirrored {
+		flags |= laneRowFlagROW_MIRRORED
+	}
+	if r.Declared {
+		flags |= laneRowFlagROW_DECLARED
+	}
+	return uint16(flags)
 }
 
 // Confirm ends the trial of a row that PutRow made: unless its station was

@@ -125,6 +125,14 @@ func (s VLANSet) Minus(t VLANSet) VLANSet {
 	return s
 }
 
+// Or returns the VLANs that are in either set.
+func (s VLANSet) Or(t VLANSet) VLANSet {
+	for i := range s {
+		s[i] |= t[i]
+	}
+	return s
+}
+
 // And returns the VLANs that are in both sets.
 func (s VLANSet) And(t VLANSet) VLANSet {
 	for i := range s {

@@ -10,7 +10,8 @@
  *    have read it has ended (an RCU grace period), so that a row never changes
  *    under a reader to another station's;
  *  - a station that changes its place in the table is published in the second
- *    before it leaves the first.
+ *    before it leaves the first, a grace period later: a program that looked
+ *    into one bucket too early finds it in the other.
  * The program itself changes rows only by compare-and-exchange.
  */
 #ifndef OVS_XDP_FDB_H

@@ -147,6 +147,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		notify(p, c, f->src | domain, slot, EVENT_NEW);
 		return REASON_NEW_SOURCE;
 	}
+	if (src.row.slot != slot && (src.row.flags & ROW_DECLARED) && (in.flags & RULE_DECLARED))
+		return REASON_SPOOFED_SOURCE;
 	if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {
 		if (src.row.slot != slot && (!(src.row.flags & ROW_MOVED) || src.row.seen != slot))
 			notify(p, c, f->src | domain, slot, EVENT_MOVED);
@@ -167,6 +169,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	}
 	if (!(in.flags & RULE_INGRESS))
 		return REASON_PORT_CLOSED;
+	if (src.row.flags & ROW_MIRRORED)
+		return REASON_MIRRORED;
 
 	/* OVS has seen its source lately. */
 	stamp = now >> STAMP_SHIFT;

@@ -45,6 +45,8 @@ enum rule_flag {
 	RULE_ACCESS = 1 << 6,
 	RULE_NATIVE_TAGGED = 1 << 7,
 	RULE_NATIVE_UNTAGGED = 1 << 8,
+	/* The port has an attached-mac: it can't take other ports' stations. */
+	RULE_DECLARED = 1 << 9,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -94,6 +96,11 @@ enum row_flag {
 	/* Frames may be sent to the station (else the row only vouches for
 	 * frames from it). */
 	ROW_TARGET = 1 << 3,
+	/* A mirror selects frames from the station: they pass. */
+	ROW_MIRRORED = 1 << 4,
+	/* The database declares the station here (attached-mac): a port with
+	 * RULE_DECLARED that shows its address does not mark it as moved. */
+	ROW_DECLARED = 1 << 5,
 };
 
 /* Where a station is, in one word, so that it is read and changed whole. */
@@ -143,6 +150,10 @@ enum reason {
 	REASON_NEW_SOURCE,
 	/* the source is known on another port, or marked as moved */
 	REASON_MOVED_SOURCE,
+	/* the source is declared on another port, and this one has its own */
+	REASON_SPOOFED_SOURCE,
+	/* a mirror selects frames from the source */
+	REASON_MIRRORED,
 	/* broadcast or multicast */
 	REASON_GROUP,
 	/* neither IPv4 nor IPv6 */
@@ -183,7 +194,7 @@ struct port_counters {
 	/* Events that were not sent: over the budget, ring buffer full. */
 	__u64 events_limited;
 	__u64 events_lost;
-	__u64 unused[4];
+	__u64 unused[2];
 };
 
 enum event_kind {

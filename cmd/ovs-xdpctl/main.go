@@ -30,14 +30,24 @@ type flags struct {
 	FDB struct {
 		Bridge string `arg:"" optional:"" help:"Only this bridge."`
 	} `cmd:"" name:"fdb" help:"Show the stations in the kernel's FDB."`
+	Why struct {
+		Bridge string `arg:"" help:"Bridge."`
+		InPort string `arg:"" help:"Port that the frame comes from, by name or OpenFlow number."`
+		VLAN   string `arg:"" name:"vlan" help:"VLAN as in fdb; 0 on an access port stands for its own."`
+		DstMAC string `arg:"" name:"dst-mac" help:"Destination address."`
+	} `cmd:"" help:"Say which way a frame takes and why, next to what OVS says (ofproto/trace)."`
 	Coverage struct{} `cmd:"" help:"Show counters of all ports together, by reason."`
 }
 
 // call maps the command line to a command of the control socket.
 func (f *flags) call(command string) (method string, args []string) {
-	method = map[string]string{"status": "offload/show", "ports": "port/show", "fdb": "fdb/show", "coverage": "coverage/show"}[command]
+	method = map[string]string{"status": "offload/show", "ports": "port/show", "fdb": "fdb/show",
+		"why": "offload/why", "coverage": "coverage/show"}[command]
 	if bridge := f.Status.Bridge + f.Ports.Bridge + f.FDB.Bridge; bridge != "" {
 		args = append(args, bridge)
+	}
+	if w := f.Why; command == "why" {
+		args = []string{w.Bridge, w.InPort, w.VLAN, w.DstMAC}
 	}
 	return method, args
 }

@@ -61,7 +61,7 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	defer func() { err = errors.Join(err, daemon.Close()) }()
 
 	server := unixctl.NewServer("ovs-xdpd", report.Version)
-	report.Reporter{Daemon: daemon}.Register(server, level, exit)
+	report.Reporter{Daemon: daemon, Rundir: rundir}.Register(server, level, exit)
 	socket := filepath.Join(rundir, "ovs-xdpd."+strconv.Itoa(os.Getpid())+".ctl")
 	if err := server.Listen(socket); err != nil {
 		return err

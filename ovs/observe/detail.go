@@ -134,7 +134,7 @@ func (o *Observer) spanningTree(ctx context.Context, b *ovs.Bridge) (map[string]
 			all = make(map[string]string)
 		}
 		for name, state := range states {
-			if was := all[name]; stp.Forwards(was) {
+			if was := all[name]; ovs.SpanningTreeForwards(was) {
 				all[name] = state
 			}
 		}

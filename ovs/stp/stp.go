@@ -47,9 +47,3 @@ func Parse(text string) (map[string]string, error) {
 var known = map[string]bool{
 	"disabled": true, "blocking": true, "listening": true, "learning": true, "forwarding": true, "discarding": true,
 }
-
-// Forwards tells whether an interface in this state sends and receives; "" is
-// one that takes no part, which OVS lets do both.
-func Forwards(state string) bool {
-	return state == "" || state == "forwarding" || state == "disabled"
-}

@@ -131,6 +131,19 @@ func programName(id uint32) string {
 	return fmt.Sprintf("%s (id %d)", info.Name, id)
 }
 
+// Frames returns how many frames a device has received and sent, together.
+func (h *Host) Frames(ifindex int) (uint64, error) {
+	l, err := netlink.LinkByIndex(ifindex)
+	if err != nil {
+		return 0, fmt.Errorf("read counters of device %d: %w", ifindex, err)
+	}
+	st := l.Attrs().Statistics
+	if st == nil {
+		return 0, fmt.Errorf("read counters of device %d: the kernel does not tell", ifindex)
+	}
+	return st.RxPackets + st.TxPackets, nil
+}
+
 // Watch sends on the channel it returns, coalesced, whenever a device or what
 // it can do may have changed, until ctx ends.
 func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, error) {

@@ -245,7 +245,7 @@ func tablesText(t Tables) string {
 			name string
 		}{
 			{r.Watch, "watch"}, {r.Ingress, "ingress"}, {r.Egress, "egress"}, {r.Observe, "observe"},
-			{r.Protected, "protected"}, {r.Checksum, "checksum"},
+			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"},
 		} {
 			if f.on {
 				b.WriteString(" " + f.name)
@@ -264,6 +264,12 @@ func tablesText(t Tables) string {
 		fmt.Fprintf(&b, "row %s vlan=%d %s at %d", r.Bridge, r.VLAN, r.MAC, r.IfIndex)
 		if r.Target {
 			b.WriteString(" target")
+		}
+		if r.Mirrored {
+			b.WriteString(" mirrored")
+		}
+		if r.Declared {
+			b.WriteString(" declared")
 		}
 		if r.Moved {
 			b.WriteString(" moved")

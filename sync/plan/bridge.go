@@ -23,8 +23,10 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 	if s.FlowRestoreWait {
 		refuse(RestoreWait, "Open_vSwitch other_config:flow-restore-wait is true: the OpenFlow tables are being restored")
 	}
-	if len(br.Mirrors) > 0 {
-		refuse(Mirrored, "mirror %q copies frames that the lane would hide from it", br.Mirrors[0].Name)
+	for _, m := range br.Mirrors {
+		if m.SelectAll && len(m.SelectVLANs) == 0 {
+			refuse(Mirrored, "mirror %q selects every frame", m.Name)
+		}
 	}
 	for _, f := range []struct {
 		on   bool
@@ -33,12 +35,6 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 		if f.on {
 			refuse(Sampling, "%s is configured, and would not see what takes the lane", f.name)
 		}
-	}
-	if br.STP {
-		refuse(SpanningTree, "stp_enable is true")
-	}
-	if br.RSTP {
-		refuse(SpanningTree, "rstp_enable is true")
 	}
 	if c := inBandController(br); c != "" {
 		refuse(InBand, "controller %s is in-band (the default): set Controller connection_mode=out-of-band or other_config:disable-in-band=true", c)
@@ -50,6 +46,9 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 		}
 		refuse(StateUnreadable, "the bridge's state could not be read from OVS: %s", why)
 		return
+	}
+	if (br.STP || br.RSTP) && br.Detail.SpanningTree == nil {
+		refuse(StateUnreadable, "the states of the spanning tree were not read")
 	}
 	if br.Detail.HiddenRules > 0 {
 		refuse(HiddenRules, "%d hidden OpenFlow rules (in-band control or fail-open) in table 0: see ovs-appctl bridge/dump-flows", br.Detail.HiddenRules)

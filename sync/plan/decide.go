@@ -50,12 +50,16 @@ func (t *Tables) Decide(f Frame) Verdict {
 	switch {
 	case src == nil:
 		return pass("new-source")
+	case src.IfIndex != f.IfIndex && src.Declared && in.Rule.Declared:
+		return pass("spoofed-source")
 	case src.IfIndex != f.IfIndex || src.Moved:
 		return pass("moved-source")
 	case f.Dst.IsGroup():
 		return pass("group")
 	case !in.Rule.Ingress:
 		return pass("port-closed")
+	case src.Mirrored:
+		return pass("mirrored")
 	}
 	dst := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
 	switch {

@@ -118,10 +118,11 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 		}
 	}
 
+	mirrors := mirrorsOf(br)
 	aging := agingTime(br)
-	ports := make(map[uint32]*Port)
+	ports := make(map[uint32]*lanePort)
 	for i := range br.Ports {
-		p := b.port(br, &br.Ports[i], keys)
+		p := b.port(br, &br.Ports[i], keys, &mirrors)
 		if p == nil {
 			continue
 		}
@@ -130,7 +131,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 		if out.State == StateRefused {
 			p.Rule = Rule{Bridge: br.Name}
 		}
-		b.Tables.Ports = append(b.Tables.Ports, *p)
+		b.Tables.Ports = append(b.Tables.Ports, p.Port)
 		ports[uint32(br.Ports[i].Interfaces[0].OFPort)] = p
 	}
 	b.Bridges = append(b.Bridges, out)
@@ -139,18 +140,48 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 	}
 }
 
-// rows turns the MAC table into rows.
-func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*Port) {
+// lanePort is a port of the tables with what its rows need to know.
+type lanePort struct {
+	Port
+	subject string // "br0/tap1"
+	// fromMirrored and toMirrored hold the VLANs whose frames from and to the
+	// port a mirror copies.
+	fromMirrored, toMirrored ovs.VLANSet
+}
+
+// row makes a row of a station on the port, or tells that there is none.
+func (p *lanePort) row(br *ovs.Bridge, keys bridgeKeys, vlan ovs.VLAN, mac ovs.MAC) (Row, bool) {
+	if p == nil || mac.IsGroup() || mac.IsZero() || !p.Rule.VLANs.Has(vlan) {
+		return Row{}, false
+	}
+	return Row{
+		Key:      Key{Bridge: br.Name, VLAN: vlan, MAC: mac},
+		IfIndex:  p.IfIndex,
+		Target:   inCanary(mac, keys.canary) && !isReserved(mac) && !p.toMirrored.Has(vlan),
+		Mirrored: p.fromMirrored.Has(vlan),
+	}, true
+}
+
+// rows turns the MAC table and the declared stations into rows.
+func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePort) {
+	declared := b.declared(br, keys, ports)
 	for _, e := range br.Detail.FDB {
-		p := ports[e.OFPort]
-		if p == nil || e.MAC.IsGroup() || e.MAC.IsZero() || !p.Rule.VLANs.Has(e.VLAN) {
-			continue
+		d, ok := declared.rows[Key{Bridge: br.Name, VLAN: e.VLAN, MAC: e.MAC}]
+		switch {
+		case !ok:
+			if r, ok := ports[e.OFPort].row(br, keys, e.VLAN, e.MAC); ok {
+				b.Tables.Rows = append(b.Tables.Rows, r)
+			}
+		case d.ofport == e.OFPort || declared.ports[e.OFPort]:
+			// Where it is declared, or a spoofer on a port that is
+			// declared another station's.
+		default:
+			b.refuse(d.subject, DeclaredTwice, "attached-mac %s is on port %d for OVS in VLAN %d: the station stays with OVS", e.MAC, e.OFPort, e.VLAN)
+			delete(declared.rows, d.row.Key)
 		}
-		b.Tables.Rows = append(b.Tables.Rows, Row{
-			Key:     Key{Bridge: br.Name, VLAN: e.VLAN, MAC: e.MAC},
-			IfIndex: p.IfIndex,
-			Target:  inCanary(e.MAC, keys.canary) && !isReserved(e.MAC),
-		})
+	}
+	for _, d := range declared.rows {
+		b.Tables.Rows = append(b.Tables.Rows, d.row)
 	}
 }
 

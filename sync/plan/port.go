@@ -11,9 +11,9 @@ import (
 const etherHeader = 14 // bytes
 
 // port makes the lane's port of a Port, or nil when it stays with OVS.
-func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
+func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors) *lanePort {
 	subject := br.Name + "/" + p.Name
-	refuse := func(reason Reason, format string, args ...any) *Port {
+	refuse := func(reason Reason, format string, args ...any) *lanePort {
 		b.refuse(subject, reason, format, args...)
 		return nil
 	}
@@ -30,6 +30,9 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
 	}
 	if role == Off {
 		return refuse(PortOff, "external_ids:%s=off", KeyOffload)
+	}
+	if name, ok := m.output[p.Name]; ok {
+		return refuse(Mirrored, "the port is the output of mirror %q, and OVS drops what it sends", name)
 	}
 	link, ok := b.judgeInterface(subject, iface)
 	if !ok {
@@ -50,7 +53,8 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
 		return refuse(VLANModeReason, "vlan_mode=%s", p.VLANMode)
 	}
 	flood := ovs.VLANs(br.FloodVLANs...)
-	rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood)
+	rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood).Minus(m.outputVLANs)
+	_, rule.Declared = attachedMAC(p)
 
 	mode := Target
 	if role == On {
@@ -59,12 +63,19 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys) *Port {
 			return nil
 		}
 	}
+	lp := &lanePort{subject: subject}
+	lp.fromMirrored, lp.toMirrored = m.selects(p.Name)
+	if !rule.VLANs.And(lp.fromMirrored.Or(lp.toMirrored)).IsEmpty() {
+		b.refuse(subject, Mirrored, "mirrors select frames from VLANs %q and to VLANs %q of the port: these stay with OVS",
+			rule.VLANs.And(lp.fromMirrored), rule.VLANs.And(lp.toMirrored))
+	}
 	b.judgeDirections(br, subject, p, link, &rule)
 	if mode == Target && !rule.Egress {
 		return nil
 	}
 	b.devices[link.IfIndex] = subject
-	return &Port{IfIndex: link.IfIndex, Name: link.Name, Mode: mode, Rule: rule}
+	lp.Port = Port{IfIndex: link.IfIndex, Name: link.Name, Mode: mode, Rule: rule}
+	return lp
 }
 
 // judgeInterface finds the device of an interface that OVS and the kernel
@@ -145,6 +156,10 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, l
 	}
 	if br.Detail == nil {
 		return // refused as a whole
+	}
+	if state := br.Detail.SpanningTree[iface.Name]; !ovs.SpanningTreeForwards(state) {
+		b.refuse(subject, SpanningTree, "the spanning tree has the port in state %s", state)
+		rule.Watch, rule.Ingress, rule.Egress = false, false, false
 	}
 	cfg, known := br.Detail.PortConfig[uint32(iface.OFPort)]
 	switch {

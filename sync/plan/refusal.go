@@ -22,10 +22,9 @@ const (
 	HiddenRules     Reason = "hidden-rules"      // in-band or fail-open rules are installed
 	InBand          Reason = "in-band"           // a controller with in-band control
 	RestoreWait     Reason = "flow-restore-wait" // the OpenFlow tables are being restored
-	Mirrored        Reason = "mirror"            // the bridge has a mirror
+	Mirrored        Reason = "mirror"            // a mirror copies the frames; also of a port
 	Sampling        Reason = "sampling"          // sFlow, NetFlow, IPFIX or flow samples
 	Fragments       Reason = "fragments"         // get-frags is not normal
-	SpanningTree    Reason = "spanning-tree"     // STP or RSTP is on
 	HWOffload       Reason = "hw-offload"        // OVS offloads to hardware itself
 	Datapath        Reason = "datapath-type"     // a datapath that is not known
 	StateUnreadable Reason = "state-unreadable"  // OVS did not tell the bridge's state
@@ -43,6 +42,8 @@ const (
 	NoDevice        Reason = "no-device"         // the device is not in this network namespace
 	LinkDown        Reason = "link-down"         // the device is down or has no carrier
 	VLANModeReason  Reason = "vlan-mode"         // a vlan_mode that is not reproduced
+	SpanningTree    Reason = "spanning-tree"     // STP or RSTP does not let the port forward
+	DeclaredTwice   Reason = "declared-conflict" // attached-mac against what OVS learned, or another port's
 	PriorityTags    Reason = "priority-tags"     // other_config:priority-tags
 	PortConfigBits  Reason = "port-config"       // OpenFlow PORT_DOWN, NO_RECV or NO_FWD
 	ConnectivityMon Reason = "bfd-cfm"           // BFD or CFM runs on the interface

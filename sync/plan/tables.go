@@ -56,6 +56,8 @@ type Rule struct {
 	Observe bool
 	// Protected is Port:protected.
 	Protected bool
+	// Declared tells that the port has an attached-mac.
+	Declared bool
 	// Checksum guards against frames with an unfinished L4 checksum.
 	Checksum bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in.
@@ -107,9 +109,12 @@ type Row struct {
 	Key
 	// IfIndex is the device of its port.
 	IfIndex int
-	// Target tells that frames may be sent to it; else the row only vouches
-	// for frames from it.
-	Target bool
+	// Target tells that frames may be sent to it, Mirrored that frames from
+	// it stay with OVS.
+	Target, Mirrored bool
+	// Declared tells that attached-mac says so: its station is not taken for
+	// moved when a port with another attached-mac shows its address.
+	Declared bool
 	// Moved tells that the kernel saw the station elsewhere: frames from and
 	// to it pass. Never set in what Build wants.
 	Moved bool

@@ -46,10 +46,12 @@ func (in *installer) have() (plan.Tables, error) {
 	}
 	for _, r := range in.lane.Rows() {
 		t.Rows = append(t.Rows, plan.Row{
-			Key:     plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
-			IfIndex: r.IfIndex,
-			Target:  r.Target,
-			Moved:   r.Moved,
+			Key:      plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
+			IfIndex:  r.IfIndex,
+			Target:   r.Target,
+			Mirrored: r.Mirrored,
+			Declared: r.Declared,
+			Moved:    r.Moved,
 		})
 	}
 	t.Sort()
@@ -129,7 +131,8 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 	case diff.PutRow:
 		key := in.key(op.Row.Key)
 		fresh := in.lane.FindRow(key) == nil
-		ok, err := in.lane.PutRow(bpf.Row{Key: key, IfIndex: op.Row.IfIndex, Target: op.Row.Target})
+		ok, err := in.lane.PutRow(bpf.Row{Key: key, IfIndex: op.Row.IfIndex, Target: op.Row.Target,
+			Mirrored: op.Row.Mirrored, Declared: op.Row.Declared})
 		switch {
 		case errors.Is(err, bpf.ErrFull):
 			out.full++
@@ -151,7 +154,7 @@ func (in *installer) key(k plan.Key) bpf.Key {
 func (in *installer) rule(r plan.Rule) bpf.Rule {
 	return bpf.Rule{
 		Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe,
-		Protected: r.Protected, Checksum: r.Checksum,
+		Protected: r.Protected, Declared: r.Declared, Checksum: r.Checksum,
 		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
 		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
 	}

@@ -37,6 +37,8 @@ type session struct {
 	done         chan struct{}
 
 	stats    map[string]fdb.Stats // of the MAC tables, by Bridge:name
+	blind    map[string]blind     // of the last look, by Bridge:name
+	frames   map[int]uint64       // of ports without a program, by ifindex
 	due      time.Time            // of the next look; zero: none
 	failures int                  // looks that failed in a row
 	lastFull time.Time            // when everything was last read
@@ -51,7 +53,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 	s := &session{
 		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
-		stats: make(map[string]fdb.Stats),
+		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
 	}
 	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
 	return s
@@ -97,6 +99,8 @@ func (s *session) run() error {
 	ctx := s.ctx
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	glance := time.NewTicker(glanceInterval)
+	defer glance.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	s.due = time.Now()
@@ -125,6 +129,10 @@ func (s *session) run() error {
 			}
 		case <-tick.C:
 			if err := s.tick(ctx); err != nil {
+				return err
+			}
+		case <-glance.C:
+			if err := s.glance(ctx); err != nil {
 				return err
 			}
 		case <-timer.C:
@@ -232,6 +240,7 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 		return r != nil && !r.Moved
 	})
 	s.noteRefused(out, links)
+	s.blind = blindSpots(snap, &result, links)
 	s.publish(snap, result, links, out)
 	if out.err != nil {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
@@ -337,19 +346,8 @@ func (s *session) tick(ctx context.Context) error {
 		if b.State != plan.StateOn && b.State != plan.StateObserve {
 			continue
 		}
-		text, err := s.Call(ctx, "fdb/stats-show", b.Name)
-		if err != nil {
-			if errors.Is(err, errRestarted) {
-				return err
-			}
-			s.shut(fmt.Errorf("read MAC table statistics of %s: %w", b.Name, err))
-			s.soon(minBackoff)
-			return nil
-		}
-		stats, err := fdb.ParseStats(text)
-		if err != nil || stats != s.stats[b.Name] {
-			s.stats[b.Name] = stats
-			s.soon(0)
+		if ok, err := s.readStats(ctx, b.Name); !ok {
+			return err
 		}
 	}
 	if time.Since(s.lastFull) > relook || s.lane.Marked() > 0 {
@@ -362,6 +360,27 @@ func (s *session) tick(ctx context.Context) error {
 		s.soon(0)
 	}
 	return nil
+}
+
+// readStats reads the totals of a MAC table, which cost OVS next to nothing,
+// and asks for a look when they changed. false means that OVS did not answer
+// and the lane is closed; the error, that the session must end.
+func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
+	text, err := s.Call(ctx, "fdb/stats-show", bridge)
+	if errors.Is(err, errRestarted) {
+		return false, err
+	}
+	if err != nil {
+		s.shut(fmt.Errorf("read MAC table statistics of %s: %w", bridge, err))
+		s.soon(minBackoff)
+		return false, nil
+	}
+	stats, err := fdb.ParseStats(text)
+	if err != nil || stats != s.stats[bridge] {
+		s.stats[bridge] = stats
+		s.soon(0)
+	}
+	return true, nil
 }
 
 // closeFirst closes what a change of the database forbids, before OVS is asked

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 )
 
@@ -52,6 +53,19 @@ func (r Reporter) Register(s *unixctl.Server, level *slog.LevelVar, exit func())
 		stations := r.Stations(b)
 		return unixctl.Reply{Text: StationsText(stations, b), JSON: stations}
 	}))
+	s.Register(unixctl.Command{Name: "offload/why", Usage: "bridge in_port vlan dst-mac", MinArgs: 4, MaxArgs: 4,
+		Run: func(ctx context.Context, args []string) (unixctl.Reply, error) {
+			vlan, err := ovs.ParseVLAN(args[2])
+			if err != nil {
+				return unixctl.Reply{}, err
+			}
+			dst, err := ovs.ParseMAC(args[3])
+			if err != nil {
+				return unixctl.Reply{}, err
+			}
+			why, err := r.Why(ctx, args[0], args[1], vlan, dst)
+			return unixctl.Reply{Text: why.Text(), JSON: why}, err
+		}})
 	s.Register(unixctl.Command{Name: "coverage/show", Run: func(context.Context, []string) (unixctl.Reply, error) {
 		total := r.Coverage()
 		return unixctl.Reply{Text: CoverageText(total), JSON: total}, nil

@@ -115,7 +115,11 @@ type Station struct {
 }
 
 // Reporter makes the documents of a running daemon.
-type Reporter struct{ Daemon *reconcile.Daemon }
+type Reporter struct {
+	Daemon *reconcile.Daemon
+	// Rundir is OVS_RUNDIR, where ovs-vswitchd is asked for a trace.
+	Rundir string
+}
 
 // Status tells of every bridge.
 func (r Reporter) Status() Status {

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
+)
+
+// Why is the document of offload/why: which way a frame takes, and why.
+type Why struct {
+	Bridge string   `json:"bridge"`
+	InPort string   `json:"in_port"`
+	VLAN   ovs.VLAN `json:"vlan"`
+	Src    ovs.MAC  `json:"src"`
+	Dst    ovs.MAC  `json:"dst"`
+	// Path is lane, observe (the lane, were it not for observe mode) or ovs.
+	Path string `json:"path"`
+	// To is the port that the lane sends the frame to, Tag its VLAN tag then,
+	// 0 for none.
+	To  string   `json:"to,omitempty"`
+	Tag ovs.VLAN `json:"tag"`
+	// Reason is as counted by the program, or that of a refusal.
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+	// Trace is what "ofproto/trace" of OVS says of the frame.
+	Trace string `json:"trace"`
+}
+
+// explain says what a reason of the program means here.
+var explain = map[string]string{
+	"port-closed":    "frames from the port stay with OVS now",
+	"vlan":           "the port does not carry the VLAN, or the VLAN is kept out of the lane",
+	"group-source":   "the source address is a group address",
+	"new-source":     "the source is not known on any port",
+	"moved-source":   "the source is known on another port, or OVS is being asked where it is",
+	"spoofed-source": "the source is declared (attached-mac) on another port",
+	"mirrored":       "a mirror selects frames from the port",
+	"group":          "broadcast and multicast are OVS's",
+	"unknown":        "the destination is not known, or frames to it are kept with OVS",
+	"moved":          "the destination has just moved: OVS is being asked where it is",
+	"hairpin":        "the destination is on the port that the frame comes from",
+	"no-device":      "the destination's port is not on the lane",
+	"egress-closed":  "frames to the destination's port stay with OVS now",
+	"protected":      "both ports are protected",
+	"too-long":       "the frame is larger than the destination's port takes",
+}
+
+// Why walks the program's decision for an IPv4 frame of 60 bytes from a station
+// that is known on inPort (a port's or interface's name, or its OpenFlow number)
+// in vlan (as in fdb/show; 0 on an access or native port stands for its
+// own) to dst, and asks OVS the same.
+func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN, dst ovs.MAC) (Why, error) {
+	v := r.Daemon.View()
+	in, iface, err := findPort(v, bridge, inPort)
+	if err != nil {
+		return Why{}, err
+	}
+	w := Why{Bridge: bridge, InPort: iface.Name, VLAN: vlan, Dst: dst, Path: "ovs"}
+	tables := r.tables(v)
+	ifindex := v.Links[iface.Name].IfIndex
+	lp := tables.Port(ifindex)
+	frame := plan.Frame{IfIndex: ifindex, VID: vlan, Dst: dst, Len: 60}
+	if lp != nil {
+		if vlan == 0 || vlan == lp.Rule.VID {
+			w.VLAN, frame.VID = lp.Rule.VID, 0
+		}
+	} else if in.Tag != nil && (vlan == 0 || vlan == *in.Tag) {
+		w.VLAN, frame.VID = *in.Tag, 0
+	}
+	frame.Src = sourceOn(tables, bridge, w.VLAN, ifindex, dst)
+	w.Src = frame.Src
+	w.Trace = r.trace(ctx, bridge, iface.OFPort, frame)
+
+	refused := refusals(v, bridge+"/"+in.Name)
+	for _, f := range refusals(v, bridge) {
+		if f.Subject == bridge {
+			refused = []Refusal{f}
+			break
+		}
+	}
+	switch {
+	case !v.Open:
+		w.Reason, w.Detail = "lane-closed", v.Why
+	case lp == nil && len(refused) > 0:
+		w.Reason, w.Detail = refused[0].Reason, refused[0].Detail
+	case lp == nil:
+		w.Reason, w.Detail = "port-closed", "the bridge is off, or the port is not one of the lane's"
+	default:
+		verdict := tables.Decide(frame)
+		w.Reason, w.Detail = verdict.Reason, explain[verdict.Reason]
+		if w.Reason == "new-source" && frame.Src.IsZero() {
+			w.Detail = "no station is known on the port in this VLAN"
+		}
+		if w.Reason == "port-closed" && len(refused) > 0 {
+			w.Reason, w.Detail = refused[0].Reason, refused[0].Detail
+		}
+		if verdict.IfIndex != 0 || verdict.Reason == "would" {
+			w.Path = map[string]string{"lane": "lane", "would": "observe"}[verdict.Reason]
+			w.Tag = verdict.VID
+			if out := tables.Port(verdict.IfIndex); out != nil {
+				w.To = out.Name
+			}
+		}
+	}
+	return w, nil
+}
+
+// Text returns the document for people.
+func (w Why) Text() string {
+	var b strings.Builder
+	src := "an unknown station"
+	if !w.Src.IsZero() {
+		src = w.Src.String()
+	}
+	fmt.Fprintf(&b, "%s to %s, VLAN %d, from port %s of %s: ", src, w.Dst, w.VLAN, w.InPort, w.Bridge)
+	tag := "untagged"
+	if w.Tag != 0 {
+		tag = fmt.Sprintf("with tag %d", w.Tag)
+	}
+	switch w.Path {
+	case "lane":
+		fmt.Fprintf(&b, "express lane, to %s %s\n", w.To, tag)
+	case "observe":
+		b.WriteString("by OVS, for the bridge is in observe mode; else the express lane\n")
+	default:
+		fmt.Fprintf(&b, "by OVS (%s: %s)\n", w.Reason, w.Detail)
+	}
+	fmt.Fprintf(&b, "ofproto/trace: %s\n", w.Trace)
+	return b.String()
+}
+
+func findPort(v reconcile.View, bridge, name string) (*ovs.Port, *ovs.Interface, error) {
+	var (
+		port  *ovs.Port
+		found *ovs.Interface
+	)
+	known := false
+	number, _ := strconv.Atoi(name)
+	if v.Snapshot != nil {
+		for i := range v.Snapshot.Bridges {
+			known = known || v.Snapshot.Bridges[i].Name == bridge
+		}
+	}
+	if !known {
+		return nil, nil, fmt.Errorf("no such bridge: %s", bridge)
+	}
+	each(v, bridge, func(_ *ovs.Bridge, p *ovs.Port, i *ovs.Interface) {
+		if p.Name == name || i.Name == name || number > 0 && i.OFPort == number {
+			port, found = p, i
+		}
+	})
+	if found == nil {
+		return nil, nil, fmt.Errorf("no port %s on bridge %s: want a port's name or OpenFlow number", name, bridge)
+	}
+	return port, found, nil
+}
+
+// tables joins the planned ports with the rows in the kernel's memory.
+func (r Reporter) tables(v reconcile.View) *plan.Tables {
+	t := plan.Tables{Ports: v.Result.Tables.Ports}
+	for _, row := range r.Daemon.Lane().Rows() {
+		p := t.Port(row.IfIndex)
+		if p == nil {
+			continue
+		}
+		t.Rows = append(t.Rows, plan.Row{
+			Key:     plan.Key{Bridge: p.Rule.Bridge, VLAN: row.VLAN, MAC: row.MAC},
+			IfIndex: row.IfIndex, Target: row.Target, Mirrored: row.Mirrored, Declared: row.Declared, Moved: row.Moved,
+		})
+	}
+	t.Sort()
+	return &t
+}
+
+// sourceOn picks a station that is known on a port: not dst, if there is
+// another.
+func sourceOn(t *plan.Tables, bridge string, vlan ovs.VLAN, ifindex int, dst ovs.MAC) ovs.MAC {
+	var src ovs.MAC
+	for _, row := range t.Rows {
+		if row.Bridge == bridge && row.VLAN == vlan && row.IfIndex == ifindex && (src.IsZero() || src == dst) {
+			src = row.MAC
+		}
+	}
+	return src
+}
+
+// trace asks OVS what it would do with the frame.
+func (r Reporter) trace(ctx context.Context, bridge string, ofport int, f plan.Frame) string {
+	flow := fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s", ofport, f.Src, f.Dst)
+	if f.VID != 0 {
+		flow += fmt.Sprintf(",dl_vlan=%d", f.VID)
+	}
+	flow += ",ip,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_proto=17,nw_ttl=64,tp_src=1,tp_dst=1"
+	socket, _, err := unixctl.DaemonSocket(r.Rundir, "ovs-vswitchd")
+	if err != nil {
+		return err.Error()
+	}
+	client := unixctl.Client{Socket: socket}
+	// --names came with OVS 2.8; without it ports are datapath numbers.
+	text, err := client.Call(ctx, "ofproto/trace", "--names", bridge, flow)
+	if err != nil {
+		text, err = client.Call(ctx, "ofproto/trace", bridge, flow)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	var why []string
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if note, ok := strings.CutPrefix(line, "-> "); ok {
+			why = append(why, note)
+		}
+		if strings.HasPrefix(line, "Datapath actions:") {
+			why = append([]string{line}, why...)
+		}
+	}
+	if len(why) == 0 {
+		return "no answer that is understood"
+	}
+	return strings.Join(why, "; ")
+}
