@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
+
+// random makes inputs of all sorts, most of them not from any OVS.
+type random struct {
+	*rand.Rand
+	// calm inputs have nothing rare about them, and so many lanes.
+	calm bool
+}
+
+// odds is true once in n times.
+func (r random) odds(n int) bool { return !(r.calm && n >= 8) && r.IntN(n) == 0 }
+
+func pick[T any](r random, list ...T) T { return list[r.IntN(len(list))] }
+
+func (r random) vlan() ovs.VLAN {
+	if r.calm {
+		return pick[ovs.VLAN](r, 0, 10, 10, 20)
+	}
+	return pick[ovs.VLAN](r, 0, 0, 1, 10, 10, 10, 20, 20, 4094, 4095, 4096, 65535)
+}
+
+func (r random) vlans() []ovs.VLAN {
+	var list []ovs.VLAN
+	for r.odds(2) {
+		list = append(list, r.vlan())
+	}
+	return list
+}
+
+func (r random) mac() ovs.MAC {
+	m := ovs.MAC{0x52, 0x54, 0, 0, 0, byte(r.IntN(5))}
+	return pick(r, m, m, m, m, m, m, ovs.MAC{}, ovs.MAC{1, 0, 0x5e}, ovs.MAC{0, 0xe0, 0x2b}, ovs.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+}
+
+// keys returns nil, or external_ids with any of our keys.
+func (r random) keys(offload ...string) map[string]string {
+	if r.odds(4) {
+		return nil
+	}
+	if r.calm {
+		return map[string]string{KeyOffload: offload[0]}
+	}
+	m := map[string]string{KeyOffload: pick(r, offload...)}
+	if r.odds(4) {
+		m[KeyCanary] = pick(r, "0", "30", "100", "", "x", "1000")
+	}
+	if r.odds(4) {
+		m[KeyVLANs] = pick(r, "10", "0,10-20", "", "20-10", "4095")
+	}
+	return m
+}
+
+func (r random) number() int {
+	return pick(r, 0, -1, 1, math.MaxInt, math.MinInt, math.MaxUint32, math.MaxUint32-1, math.MaxInt32, 65534)
+}
+
+func (r random) input() *input {
+	in := &input{Links: make(map[string]Link)}
+	names := []string{"eth0", "tap1", "tap2", "tap3", "veth1", ""}
+	if r.odds(20) {
+		in.Links = nil
+	}
+	for i, n := range names {
+		if in.Links == nil || r.odds(8) {
+			continue
+		}
+		l := Link{
+			Name: n, IfIndex: i + 1, Driver: pick(r, "tun", "veth", "ixgbe", ""), MTU: pick(r, 1500, 1500, 9000, 0, r.number()),
+			Up: !r.odds(8), Physical: r.odds(3), StripsVLAN: r.odds(8),
+			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown),
+		}
+		if r.odds(8) {
+			l.NativeXDP, l.Transmits = pick(r, Yes, No, Answer(7)), pick(r, Yes, No)
+		}
+		if r.odds(10) {
+			l.OtherXDP = "other"
+		}
+		if r.odds(10) {
+			l.AttachError = "refused"
+		}
+		if r.odds(10) {
+			l.IfIndex = pick(r, 1, 2, r.number())
+		}
+		in.Links[n] = l
+	}
+	in.Policy = Policy{AllowGeneric: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second}
+	in.Snapshot = ovs.Snapshot{HWOffload: r.odds(30), FlowRestoreWait: r.odds(20)}
+	many := 1 + r.IntN(3)
+	if r.odds(50) {
+		many = 17
+	}
+	for b := range many {
+		in.Snapshot.Bridges = append(in.Snapshot.Bridges, r.bridge(pick(r, fmt.Sprintf("br%d", b), fmt.Sprintf("br%d", b), "br0"), names, in.Links))
+	}
+	return in
+}
+
+func (r random) bridge(name string, names []string, links map[string]Link) ovs.Bridge {
+	br := ovs.Bridge{
+		Name: name, DatapathType: pick(r, "", "system", "netdev"),
+		STP: r.odds(30), RSTP: r.odds(30), SFlow: r.odds(30), NetFlow: r.odds(30), IPFIX: r.odds(30), FlowSampling: r.odds(30),
+		ExternalIDs: r.keys("on", "on", "on", "on", "observe", "off", "junk"),
+	}
+	if r.odds(5) {
+		br.FloodVLANs = r.vlans()
+	}
+	if r.odds(30) {
+		br.DatapathType = "dummy"
+	}
+	if r.odds(30) {
+		br.Mirrors = []ovs.Mirror{{}}
+	}
+	if r.odds(10) {
+		br.Controllers = []ovs.Controller{{Target: pick(r, "tcp:1", "ssl:1", "ptcp:", "unix:x", ""), ConnectionMode: pick(r, "", "in-band", "out-of-band")}}
+	}
+	if r.odds(8) {
+		br.OtherConfig = map[string]string{"mac-aging-time": pick(r, "", "0", "1", "60", "99999999999999999999", "x", "-1"), "disable-in-band": pick(r, "true", "x")}
+	}
+	for range r.IntN(5) {
+		br.Ports = append(br.Ports, r.port(pick(r, append(names, name)...), names, links))
+	}
+	if r.odds(12) {
+		return br
+	}
+	br.Detail = &ovs.Detail{FragMode: "normal", Rules: []ovs.Rule{{Actions: []string{"NORMAL"}}}, PortConfig: make(map[uint32]ovs.PortConfig)}
+	if r.odds(20) {
+		br.Detail.Rules = append(br.Detail.Rules, pick(r, ovs.Rule{}, ovs.Rule{Table: 3}, ovs.Rule{Match: []ovs.Match{{}}}))
+	}
+	if r.odds(20) {
+		*br.Detail = ovs.Detail{HiddenRules: r.number(), FragMode: pick(r, "", "drop")}
+	}
+	for n := range uint32(7) {
+		if br.Detail.PortConfig != nil && !r.odds(10) {
+			br.Detail.PortConfig[n] = ovs.PortConfig{Down: r.odds(20), NoRecv: r.odds(10), NoFwd: r.odds(10)}
+		}
+	}
+	for range r.IntN(12) {
+		if r.calm && len(br.Ports) > 0 { // a station of its own, on a port of the bridge
+			p := pick(r, br.Ports...)
+			br.Detail.FDB = append(br.Detail.FDB, ovs.FDBEntry{
+				OFPort: uint32(p.Interfaces[0].OFPort), VLAN: r.vlan(), MAC: ovs.MAC{0x52, 5: byte(len(br.Detail.FDB))},
+			})
+			continue
+		}
+		br.Detail.FDB = append(br.Detail.FDB, ovs.FDBEntry{
+			OFPort: pick(r, uint32(r.IntN(7)), uint32(r.IntN(7)), uint32(r.IntN(7)), ovs.LocalPort, math.MaxUint32),
+			VLAN:   r.vlan(), MAC: r.mac(), Age: r.number(), Static: r.odds(5),
+		})
+	}
+	return br
+}
+
+func (r random) port(name string, names []string, links map[string]Link) ovs.Port {
+	p := ovs.Port{
+		Name: name, VLANMode: pick(r, "", "", "", "access", "trunk", "native-tagged", "native-untagged"),
+		Protected: r.odds(3), QoS: r.odds(10), ExternalIDs: r.keys("on", "on", "on", "target", "off", "junk"),
+	}
+	if r.odds(2) {
+		v := r.vlan()
+		p.Tag = &v
+	}
+	if r.odds(3) {
+		p.Trunks = r.vlans()
+	}
+	if r.odds(10) {
+		p.VLANMode = pick(r, "dot1q-tunnel", "x")
+	}
+	if r.odds(10) {
+		p.OtherConfig = map[string]string{"priority-tags": pick(r, "always", "never", "")}
+	}
+	many := 1
+	if r.odds(8) {
+		many = r.IntN(3)
+	}
+	for range many {
+		i := ovs.Interface{
+			Name: name, Type: pick(r, "", "system"),
+			IngressPolicing: r.odds(10), BFD: r.odds(30), CFM: r.odds(30),
+			AdminState: pick(r, "up", ""), LinkState: pick(r, "up", ""),
+		}
+		if r.odds(8) {
+			i.Name, i.Type = pick(r, names...), pick(r, "", "internal")
+		}
+		if r.odds(8) {
+			i.AdminState, i.LinkState = pick(r, "up", "down"), "down"
+		}
+		i.OFPort, i.IfIndex = links[i.Name].IfIndex, links[i.Name].IfIndex
+		if r.odds(10) {
+			i.OFPort = r.number()
+		}
+		if r.odds(10) {
+			i.IfIndex = r.number()
+		}
+		if r.odds(30) {
+			i.Error = "could not open"
+		}
+		if r.odds(10) {
+			i.ExternalIDs = r.keys("on", "target", "off", "junk")
+		}
+		p.Interfaces = append(p.Interfaces, i)
+	}
+	return p
+}
