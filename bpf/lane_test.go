@@ -256,6 +256,18 @@ func sourceTests() []laneTest {
 			w.Errorf("events of frames that repeat: %+v", e)
 		}
 	}
+	put := func(r Row, n int) func(*world) {
+		return func(w *world) {
+			w.lane.DeleteRow(r.Key)
+			r.IfIndex = w.dev[n]
+			_, err := w.lane.PutRow(r)
+			w.must(err)
+			w.lane.Confirm(r.Key)
+		}
+	}
+	declare := func(k Key, n int) func(*world) { return put(Row{Key: k, Target: true, Declared: true}, n) }
+	mirror := func(k Key, n int) func(*world) { return put(Row{Key: k, Target: true, Mirrored: true}, n) }
+	declared := access(10).with(func(r *Rule) { r.Declared = true })
 	tests := []laneTest{
 		{name: "group source", frame: frame.UDP4(macB, group), reason: "group-source"},
 		{name: "broadcast source", frame: frame.UDP4(macB, frame.Broadcast), reason: "group-source"},
@@ -298,6 +310,36 @@ func sourceTests() []laneTest {
 				slot, _ := w.lane.ports.slotOf(w.dev[0])
 				w.changeRow(keyB, func(r *laneRow) { r.Flags |= uint16(laneRowFlagROW_MOVED); r.Seen = uint16(slot) })
 			}},
+		{name: "declared source on a port with its own", in: declared, frame: frame.UDP4(macA, macB), reason: "spoofed-source",
+			edit: declare(keyB, 1), then: func(w *world) {
+				if r := w.lane.FindRow(keyB); r == nil || r.Moved {
+					w.Errorf("row of B is %+v, want it unmarked", r)
+				}
+			}},
+		{name: "declared source on a port with its own, broadcast", in: declared, reason: "spoofed-source",
+			frame: frame.UDP4(frame.Broadcast, macB), edit: declare(keyB, 1)},
+		{name: "declared source that is marked, on a port with its own", in: declared, reason: "spoofed-source",
+			frame: frame.UDP4(frame.Broadcast, macB), edit: func(w *world) { declare(keyB, 1)(w); w.lane.MarkRow(keyB) }},
+		{name: "declared source on a port without", frame: frame.UDP4(macA, macB), edit: declare(keyB, 1),
+			reason: "moved-source", event: &Event{Key: keyB, Moved: true}, then: moved},
+		{name: "learned source on a port with a declared one", in: declared, frame: frame.UDP4(macA, macB),
+			reason: "moved-source", event: &Event{Key: keyB, Moved: true}, then: moved},
+		{name: "declared source at home", in: declared, frame: tagged(), reason: "lane",
+			edit: func(w *world) {
+				declare(keyA, 0)(w)
+				w.changeRow(keyA, func(r *laneRow) { r.Stamp = w.lane.stamp() })
+			}},
+		{name: "declared source at home, marked", in: declared, frame: tagged(), reason: "moved-source",
+			edit: func(w *world) { declare(keyA, 0)(w); w.lane.MarkRow(keyA) }},
+		{name: "declared source, its first frame", in: declared, frame: tagged(), reason: "keepalive", edit: declare(keyA, 0)},
+		{name: "mirrored source", frame: tagged(), reason: "mirrored", edit: mirror(keyA, 0)},
+		{name: "mirrored source, observed", in: access(10).with(func(r *Rule) { r.Observe = true }), frame: tagged(), reason: "mirrored", edit: mirror(keyA, 0)},
+		{name: "mirrored source, broadcast", frame: frame.UDP4(frame.Broadcast, macA), reason: "group", edit: mirror(keyA, 0)},
+		{name: "mirrored source on another port", frame: frame.UDP4(macA, macB), edit: mirror(keyB, 1),
+			reason: "moved-source", event: &Event{Key: keyB, Moved: true}, then: moved},
+		{name: "mirrored source, long silent", frame: tagged(), reason: "mirrored",
+			edit: func(w *world) { mirror(keyA, 0)(w); w.changeRow(keyA, func(r *laneRow) { r.Stamp -= 1000 }) }},
+		{name: "source of the mirrored destination", frame: tagged(), reason: "lane", edit: mirror(keyB, 1)},
 		{name: "source that is no target", frame: tagged(), reason: "lane",
 			edit: func(w *world) { w.lane.DeleteRow(keyA); w.row(keyA, 0, false) }},
 	}

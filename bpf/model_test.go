@@ -52,7 +52,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("%v", seen)
 	for _, reason := range []string{"lane", "would", "vlan", "new-source", "moved-source", "group", "group-source",
-		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "protected", "too-long"} {
+		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "protected", "too-long", "spoofed-source", "mirrored"} {
 		if seen[reason] < 10 {
 			t.Errorf("reason %q came %d times in %d frames", reason, seen[reason], tables*frames)
 		}
@@ -124,6 +124,7 @@ func (w *world) randomTables(rng *rand.Rand) *plan.Tables {
 			Bridge: modelBridges[bridge],
 			Watch:  often(), Ingress: often(), Egress: often(),
 			Observe: !often(), Protected: rng.IntN(4) == 0, Checksum: often(),
+			Declared:  rng.IntN(2) == 0,
 			VLANMode:  plan.VLANMode(rng.IntN(4)),
 			MaxFrame:  []int{114, 1514, 9014}[rng.IntN(3)],
 			KeepAlive: time.Minute,
@@ -139,7 +140,7 @@ func (w *world) randomTables(rng *rand.Rand) *plan.Tables {
 		tab.Ports = append(tab.Ports, plan.Port{IfIndex: ifindex, Mode: plan.Native, Rule: r})
 		w.must(w.lane.AddPort(ifindex, ModeTarget))
 		w.must(w.lane.SetRule(ifindex, Rule{
-			Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe, Protected: r.Protected, Checksum: r.Checksum,
+			Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe, Protected: r.Protected, Checksum: r.Checksum, Declared: r.Declared,
 			VLANMode: VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs, MaxFrame: r.MaxFrame, Bridge: uint8(bridge), KeepAlive: r.KeepAlive,
 		}))
 	}
@@ -155,16 +156,17 @@ func (w *world) randomTables(rng *rand.Rand) *plan.Tables {
 				r := plan.Row{
 					Key:     plan.Key{Bridge: modelBridges[bridge], VLAN: vlan, MAC: key.MAC},
 					IfIndex: tab.Ports[rng.IntN(len(tab.Ports))].IfIndex,
-					Target:  often(), Moved: !often(),
+					Target:  often(), Moved: !often(), Mirrored: !often(), Declared: rng.IntN(2) == 0,
 				}
 				if p := tab.Port(r.IfIndex); often() && p.Rule.Bridge != r.Bridge {
 					continue
 				}
 				tab.Rows = append(tab.Rows, r)
-				ok, err := w.lane.PutRow(Row{Key: key, IfIndex: r.IfIndex, Target: r.Target})
+				ok, err := w.lane.PutRow(modelRow(key, r))
 				if err != nil || !ok {
 					w.Fatalf("put row: %v, %v", ok, err)
 				}
+				w.changeRow(key, func(row *laneRow) { row.Stamp = w.lane.stamp() }) // no keep-alive is due
 				if !r.Moved {
 					w.lane.Confirm(key)
 				}
@@ -173,6 +175,10 @@ func (w *world) randomTables(rng *rand.Rand) *plan.Tables {
 	}
 	tab.Sort()
 	return tab
+}
+
+func modelRow(k Key, r plan.Row) Row {
+	return Row{Key: k, IfIndex: r.IfIndex, Target: r.Target, Mirrored: r.Mirrored, Declared: r.Declared}
 }
 
 func modelMAC(n int) ovs.MAC { return ovs.MAC{0x02, 0, byte(n), 0, 0, 1} }
@@ -184,7 +190,7 @@ func (w *world) look(tab *plan.Tables) {
 	for i := range tab.Rows {
 		r := &tab.Rows[i]
 		key := Key{uint8(slices.Index(modelBridges, r.Bridge)), r.VLAN, r.MAC}
-		if ok, err := w.lane.PutRow(Row{Key: key, IfIndex: r.IfIndex, Target: r.Target}); err != nil || !ok {
+		if ok, err := w.lane.PutRow(modelRow(key, *r)); err != nil || !ok {
 			w.Fatalf("put row: %v, %v", ok, err)
 		}
 		r.Moved = false

@@ -126,7 +126,8 @@ func TestPutRowAgain(t *testing.T) {
 	w.changeRow(keyA, func(r *laneRow) { r.Stamp -= 7 })
 	p, _ := w.lane.fdb.find(keyA.word())
 	before := rowOf(*w.lane.fdb.rowAt(p))
-	for _, want := range []Row{{Key: keyA, IfIndex: w.dev[0]}, {Key: keyA, IfIndex: w.dev[1], Target: true}} {
+	for _, want := range []Row{{Key: keyA, IfIndex: w.dev[0]}, {Key: keyA, IfIndex: w.dev[1], Target: true}, {Key: keyA, IfIndex: w.dev[1], Declared: true},
+		{Key: keyA, IfIndex: w.dev[1], Mirrored: true, Target: true}} {
 		if ok, err := w.lane.PutRow(want); !ok || err != nil {
 			t.Fatalf("PutRow: %v, %v", ok, err)
 		}
