@@ -88,6 +88,14 @@ type controllerRow struct {
 	ConnectionMode *string `ovsdb:"connection_mode"`
 }
 
+// managerRow is not in the Snapshot: a remote manager may make OVS install
+// hidden in-band rules, so its change is a reason to look.
+type managerRow struct {
+	UUID           string  `ovsdb:"_uuid"`
+	Target         string  `ovsdb:"target"`
+	ConnectionMode *string `ovsdb:"connection_mode"`
+}
+
 type flowSampleRow struct {
 	UUID   string `ovsdb:"_uuid"`
 	ID     int    `ovsdb:"id"` // not used; see fitted

@@ -25,6 +25,7 @@ var tables = map[string]reflect.Type{
 	"Interface":                 reflect.TypeFor[interfaceRow](),
 	"Mirror":                    reflect.TypeFor[mirrorRow](),
 	"Controller":                reflect.TypeFor[controllerRow](),
+	"Manager":                   reflect.TypeFor[managerRow](),
 	"Flow_Sample_Collector_Set": reflect.TypeFor[flowSampleRow](),
 }
 

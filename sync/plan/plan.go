@@ -70,14 +70,8 @@ type Result struct {
 // devices of the daemon's network namespace by name.
 func Build(s *ovs.Snapshot, links map[string]Link, policy Policy) Result {
 	b := builder{policy: policy, links: links, devices: make(map[int]string)}
-	wanted := 0
 	for i := range s.Bridges {
-		br := &s.Bridges[i]
-		keys := readBridgeKeys(br.ExternalIDs)
-		if keys.offload != Off {
-			wanted++
-		}
-		b.bridge(s, br, keys, wanted)
+		b.bridge(s, &s.Bridges[i], readBridgeKeys(s.Bridges[i].ExternalIDs))
 	}
 	b.Tables.Sort()
 	b.Tables.Rows = single(b.Tables.Rows)
@@ -90,13 +84,14 @@ type builder struct {
 	policy  Policy
 	links   map[string]Link
 	devices map[int]string // ifindex -> the port that has it
+	bridges int            // on the lane
 }
 
 func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
 	b.Refusals = append(b.Refusals, Refusal{Subject: subject, Reason: reason, Detail: fmt.Sprintf(format, args...)})
 }
 
-func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, number int) {
+func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	out := Bridge{
 		Name: br.Name, Mode: keys.offload, State: State(keys.offload),
 		Canary: keys.canary, VLANs: keys.list, Errors: keys.errs,
@@ -107,7 +102,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 	}
 	before := len(b.Refusals)
 	b.judgeBridge(s, br)
-	if number > MaxBridges {
+	if len(b.Refusals) == before && b.bridges == MaxBridges {
 		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
 	}
 	if refused := b.Refusals[before:]; len(refused) > 0 {
@@ -118,6 +113,11 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, numbe
 		}
 	}
 
+	b.bridges++
+	if len(br.FloodVLANs) > 0 {
+		flood := ovs.VLANs(br.FloodVLANs...)
+		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
+	}
 	mirrors := mirrorsOf(br)
 	aging := agingTime(br)
 	ports := make(map[uint32]*lanePort)

@@ -54,6 +54,9 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 	}
 	flood := ovs.VLANs(br.FloodVLANs...)
 	rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood).Minus(m.outputVLANs)
+	if rule.VLANs.IsEmpty() {
+		return refuse(VLANKeptOut, "xdp-vlans, flood_vlans or a mirror's output_vlan keep out every VLAN of the port")
+	}
 	_, rule.Declared = attachedMAC(p)
 
 	mode := Target
@@ -107,8 +110,6 @@ func (b *builder) judgeInterface(subject string, iface *ovs.Interface) (Link, bo
 		return refuse(NotReady, "OVS still holds an earlier device %s (ifindex %d, now %d)", iface.Name, iface.IfIndex, link.IfIndex)
 	case !link.Up || iface.AdminState == "down" || iface.LinkState == "down":
 		return refuse(LinkDown, "device %s is down or has no carrier", link.Name)
-	case link.StripsVLAN:
-		return refuse(VLANOffload, "device %s takes VLAN tags off before XDP sees them: ethtool -K %s rxvlan off", link.Name, link.Name)
 	}
 	return link, true
 }
@@ -116,6 +117,9 @@ func (b *builder) judgeInterface(subject string, iface *ovs.Interface) (Link, bo
 // attachMode decides how the program gets onto a device, or refuses.
 func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 	switch {
+	case link.StripsVLAN:
+		b.refuse(subject, VLANOffload, "device %s takes VLAN tags off before XDP sees them: ethtool -K %s rxvlan off", link.Name, link.Name)
+		return 0, false
 	case link.OtherXDP != "":
 		b.refuse(subject, OtherProgram, "XDP program %s is attached to %s", link.OtherXDP, link.Name)
 		return 0, false
@@ -169,13 +173,15 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, l
 	case cfg.Name != "" && cfg.Name != iface.Name:
 		b.refuse(subject, NotReady, "port %d is %s in OpenFlow: OVS is changing", iface.OFPort, cfg.Name)
 		rule.Watch, rule.Ingress, rule.Egress = false, false, false
-	case cfg.Down || cfg.NoRecv && cfg.NoFwd:
-		b.refuse(subject, PortConfigBits, "OpenFlow port config takes the port down")
+	case cfg.Down:
+		b.refuse(subject, PortConfigBits, "OpenFlow port config PORT_DOWN: OVS drops frames from the port and to it")
 		rule.Watch, rule.Ingress, rule.Egress = false, false, false
-	case cfg.NoRecv:
+	}
+	if cfg.NoRecv {
 		b.refuse(subject, PortConfigBits, "OpenFlow port config NO_RECV: OVS drops frames from the port")
 		rule.Watch, rule.Ingress = false, false
-	case cfg.NoFwd:
+	}
+	if cfg.NoFwd {
 		b.refuse(subject, PortConfigBits, "OpenFlow port config NO_FWD: OVS sends no frame to the port")
 		rule.Egress = false
 	}

@@ -5,7 +5,8 @@ package plan
 // Refusal says what stays with OVS, and why. A refusal is a value, not an
 // error: status, logs and metrics show the same list.
 type Refusal struct {
-	// Subject is a bridge ("br0") or a port of one ("br0/tap1").
+	// Subject is a bridge ("br0"), a port of one ("br0/tap1") or VLANs of one
+	// ("br0/VLAN 10,20").
 	Subject string
 	// Reason is one of the constants below.
 	Reason Reason
@@ -44,6 +45,8 @@ const (
 	VLANModeReason  Reason = "vlan-mode"         // a vlan_mode that is not reproduced
 	SpanningTree    Reason = "spanning-tree"     // STP or RSTP does not let the port forward
 	DeclaredTwice   Reason = "declared-conflict" // attached-mac against what OVS learned, or another port's
+	VLANKeptOut     Reason = "vlan-kept-out"     // no VLAN of the port is to be offloaded
+	FloodVLAN       Reason = "flood-vlan"        // OVS floods the VLAN; of a VLAN ("br0/VLAN 10")
 	PriorityTags    Reason = "priority-tags"     // other_config:priority-tags
 	PortConfigBits  Reason = "port-config"       // OpenFlow PORT_DOWN, NO_RECV or NO_FWD
 	ConnectivityMon Reason = "bfd-cfm"           // BFD or CFM runs on the interface

@@ -13,6 +13,7 @@ import (
 // the MAC table is looked at again, later each time.
 type stations struct {
 	waiting map[bpf.Key]*wait
+	swept   time.Time
 }
 
 type wait struct {
@@ -45,11 +46,27 @@ func (s *stations) reported(k bpf.Key, now time.Time) {
 	w, ok := s.waiting[k]
 	switch {
 	case !ok && len(s.waiting) >= maxWaiting:
-		return
+		if now.Sub(s.swept) < time.Second {
+			return
+		}
+		s.sweep(now)
+		if len(s.waiting) >= maxWaiting {
+			return
+		}
 	case ok && (w.until.IsZero() || now.Before(w.until)):
 		return
 	}
 	s.waiting[k] = &wait{next: now.Add(delays[0])}
+}
+
+// sweep forgets the stations that were given up long enough ago.
+func (s *stations) sweep(now time.Time) {
+	s.swept = now
+	for k, w := range s.waiting {
+		if !w.until.IsZero() && now.After(w.until) {
+			delete(s.waiting, k)
+		}
+	}
 }
 
 // looked settles the stations after a look: settled tells whether a station's
@@ -57,13 +74,9 @@ func (s *stations) reported(k bpf.Key, now time.Time) {
 func (s *stations) looked(started time.Time, settled func(bpf.Key) bool) {
 	for k, w := range s.waiting {
 		switch {
-		case !w.until.IsZero():
-			if started.After(w.until) {
-				delete(s.waiting, k)
-			}
-		case settled(k):
+		case settled(k), !w.until.IsZero() && started.After(w.until):
 			delete(s.waiting, k)
-		case !w.next.After(started):
+		case w.until.IsZero() && !w.next.After(started):
 			if w.tries++; w.tries == len(delays) {
 				w.until = started.Add(giveUp)
 				continue

@@ -41,7 +41,7 @@ func (s Status) Text(bridge string) string {
 	b.WriteByte('\n')
 	asked := false
 	for _, br := range s.Bridges {
-		asked = asked || br.Mode != "off"
+		asked = asked || br.Mode != "off" || len(br.Errors) > 0
 		if bridge == "" || br.Name == bridge {
 			br.text(&b)
 		}

@@ -51,7 +51,8 @@ func (before counts) to(after counts, from string) paths {
 	p.attached = a.Attach != "" && a.Attach != "none"
 	p.lane, p.would, p.passed = a.RX.Lane-b.RX.Lane, a.RX.Would-b.RX.Would, a.RX.OVS-b.RX.OVS
 	for name := range after.ports {
-		if n := after.ports[name].TX.Lane - before.ports[name].TX.Lane; n > 0 {
+		// Less than before: the port has left the lane and its counter with it.
+		if n := after.ports[name].TX.Lane - before.ports[name].TX.Lane; n > 0 && after.ports[name].TX.Lane >= before.ports[name].TX.Lane {
 			p.sent[name] = n
 		}
 	}
