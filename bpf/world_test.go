@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -47,6 +48,13 @@ func newWorld(t testing.TB, devices int, cfg Config) *world {
 		t.Fatalf("make network namespace (root needed): %v", err)
 	}
 	t.Cleanup(func() { w.ns.Close() })
+	// No device sends of its own accord.
+	for _, which := range []string{"all", "default"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/disable_ipv6", []byte("1"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	for len(w.dev) < devices {
 		w.dev = append(w.dev, addVeth(t, len(w.dev))...)
 	}
