@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -63,6 +64,10 @@ func main() {
 	)
 	method, args := f.call(k.Selected().Name)
 	if err := ask(os.Stdout, method, args, f.Output == "json"); err != nil {
+		// What the daemon says to the user needs no path of a socket.
+		if said, ok := errors.AsType[*unixctl.CommandError](err); ok {
+			err = errors.New(said.Text)
+		}
 		fmt.Fprintf(os.Stderr, "ovs-xdpctl: %v\n", err)
 		os.Exit(1)
 	}

@@ -5,6 +5,7 @@ package report
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,10 +90,12 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 	switch {
 	case !v.Open:
 		w.Reason, w.Detail = "lane-closed", v.Why
+	case !asks(v, bridge):
+		w.Reason, w.Detail = "bridge-off", "external_ids:xdp-offload of the bridge is off"
 	case lp == nil && len(refused) > 0:
 		w.Reason, w.Detail = refused[0].Reason, refused[0].Detail
 	case lp == nil:
-		w.Reason, w.Detail = "port-closed", "the bridge is off, or the port is not one of the lane's"
+		w.Reason, w.Detail = "port-closed", "the port is not one of the lane's"
 	default:
 		verdict := tables.Decide(frame)
 		w.Reason, w.Detail = verdict.Reason, explain[verdict.Reason]
@@ -163,6 +166,11 @@ func findPort(v reconcile.View, bridge, name string) (*ovs.Port, *ovs.Interface,
 	return port, found, nil
 }
 
+// asks tells whether a bridge's keys ask for the lane.
+func asks(v reconcile.View, bridge string) bool {
+	return slices.ContainsFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == bridge && b.Mode != plan.Off })
+}
+
 // tables joins the planned ports with the rows in the kernel's memory.
 func (r Reporter) tables(v reconcile.View) *plan.Tables {
 	t := plan.Tables{Ports: v.Result.Tables.Ports}
@@ -198,7 +206,7 @@ func (r Reporter) trace(ctx context.Context, bridge string, ofport int, f plan.F
 	if f.VID != 0 {
 		flow += fmt.Sprintf(",dl_vlan=%d", f.VID)
 	}
-	flow += ",ip,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_proto=17,nw_ttl=64,tp_src=1,tp_dst=1"
+	flow += ",udp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_ttl=64,tp_src=1,tp_dst=1"
 	socket, _, err := unixctl.DaemonSocket(r.Rundir, "ovs-vswitchd")
 	if err != nil {
 		return err.Error()
