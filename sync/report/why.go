@@ -206,7 +206,7 @@ func (r Reporter) trace(ctx context.Context, bridge string, ofport int, f plan.F
 	if f.VID != 0 {
 		flow += fmt.Sprintf(",dl_vlan=%d", f.VID)
 	}
-	flow += ",udp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_ttl=64,tp_src=1,tp_dst=1"
+	flow += ",udp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_ttl=64"
 	socket, _, err := unixctl.DaemonSocket(r.Rundir, "ovs-vswitchd")
 	if err != nil {
 		return err.Error()
