@@ -285,8 +285,8 @@ func (s *session) confirm(out outcome) {
 		s.stations.reported(e.Key, now)
 	}
 	for _, k := range out.put {
-		if !elsewhere[k] {
-			s.lane.Confirm(k)
+		if elsewhere[k] || !s.lane.Confirm(k) {
+			s.stations.reported(k, now)
 		}
 	}
 }
