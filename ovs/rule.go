@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// IsNormal reports whether the rule matches every frame, for ever, and does
-// nothing but actions=NORMAL.
+// IsNormal reports whether the rule matches every frame, as long as there are
+// any, and does nothing but actions=NORMAL.
 func (r *Rule) IsNormal() bool {
-	return len(r.Match) == 0 && len(r.Unknown) == 0 && r.IdleTimeout == 0 && r.HardTimeout == 0 &&
+	return len(r.Match) == 0 && len(r.Unknown) == 0 && r.HardTimeout == 0 &&
 		len(r.Actions) == 1 && r.Actions[0] == "NORMAL"
 }
 

@@ -17,7 +17,7 @@ func TestRule(t *testing.T) {
 		{Rule{Actions: []string{"NORMAL", "output:2"}}, false, "table=0,priority=0 actions=NORMAL,output:2"},
 		{Rule{Actions: []string{"drop"}}, false, "table=0,priority=0 actions=drop"},
 		{Rule{}, false, "table=0,priority=0 actions="},
-		{Rule{IdleTimeout: 10, Actions: []string{"NORMAL"}}, false, "table=0,priority=0,idle_timeout=10 actions=NORMAL"},
+		{Rule{IdleTimeout: 10, Actions: []string{"NORMAL"}}, true, "table=0,priority=0,idle_timeout=10 actions=NORMAL"},
 		{Rule{HardTimeout: 20, Actions: []string{"NORMAL"}}, false, "table=0,priority=0,hard_timeout=20 actions=NORMAL"},
 		{
 			Rule{Match: []Match{{Field: "tcp"}, {Field: "tp_dst", Value: "80"}}, Actions: []string{"NORMAL"}},

@@ -119,14 +119,14 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
 	}
 	mirrors := mirrorsOf(br)
-	aging := agingTime(br)
+	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), shortestTimeout(br)/4)
 	ports := make(map[uint32]*lanePort)
 	for i := range br.Ports {
 		p := b.port(br, &br.Ports[i], keys, &mirrors)
 		if p == nil {
 			continue
 		}
-		p.Rule.KeepAlive = min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), aging/4)
+		p.Rule.KeepAlive = keepAlive
 		p.Rule.Observe = keys.offload == Observe
 		if out.State == StateRefused {
 			p.Rule = Rule{Bridge: br.Name}
@@ -204,6 +204,22 @@ func isReserved(m ovs.MAC) bool {
 	return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 4} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 6}
+}
+
+// shortestTimeout is after how long without a frame OVS forgets a station or a
+// rule of table 0, whichever is first.
+func shortestTimeout(br *ovs.Bridge) time.Duration {
+	shortest := agingTime(br)
+	if br.Detail == nil {
+		return shortest // refused
+	}
+	for i := range br.Detail.Rules {
+		r := &br.Detail.Rules[i]
+		if idle := time.Duration(r.IdleTimeout) * time.Second; r.Table == 0 && idle != 0 {
+			shortest = min(shortest, idle)
+		}
+	}
+	return shortest
 }
 
 // agingTime is Bridge:other_config:mac-aging-time as OVS takes it: 300 s when
