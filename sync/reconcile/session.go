@@ -125,7 +125,7 @@ func (s *session) run() error {
 		case <-s.inbox.ready:
 			now := time.Now()
 			for _, e := range s.inbox.take() {
-				s.stations.reported(e.Key, now)
+				s.stations.sighted(e, now)
 			}
 		case <-tick.C:
 			if err := s.tick(ctx); err != nil {
@@ -233,7 +233,13 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 	if err != nil {
 		return err
 	}
-	out := s.in.apply(diff.Ops(have, result.Tables))
+	now := time.Now()
+	for _, e := range s.inbox.drain(s.lane) {
+		s.stations.sighted(e, now)
+	}
+	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
+		return o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
+	}))
 	s.confirm(out)
 	s.stations.looked(started, func(k bpf.Key) bool {
 		r := s.lane.FindRow(k)
@@ -245,7 +251,7 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 	if out.err != nil {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
 	}
-	return s.open()
+	return s.open(started)
 }
 
 // readVersion asks ovs-vswitchd for its version; it also tells whether
@@ -282,7 +288,7 @@ func (s *session) confirm(out outcome) {
 		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
 			elsewhere[e.Key] = true
 		}
-		s.stations.reported(e.Key, now)
+		s.stations.sighted(e, now)
 	}
 	for _, k := range out.put {
 		if elsewhere[k] || !s.lane.Confirm(k) {
@@ -318,8 +324,12 @@ func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[stri
 	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, out.full
 }
 
-// open opens the lane after a look, or keeps it open.
-func (s *session) open() error {
+// open opens the lane after a look that began at started, or keeps it open. A
+// daemon that was held up since then has an old picture, and looks again.
+func (s *session) open(started time.Time) error {
+	if took := time.Since(started); took > lease {
+		return fmt.Errorf("the daemon was held up: a look took %v", took.Round(time.Millisecond))
+	}
 	if err := s.lane.Open(lease); err != nil {
 		return err
 	}

@@ -21,13 +21,18 @@ type wait struct {
 	next  time.Time
 	// until is when a station that was given up may wait again.
 	until time.Time
+	// seen is the device where the program last saw the station, 0 when that
+	// is not known, and at when it did.
+	seen int
+	at   time.Time
 }
 
 // delays says how long after its event, and after each look that did not find
 // it, a station's next look comes. After the last it is given up for a while.
 var delays = []time.Duration{
 	2 * time.Millisecond, 8 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond,
-	100 * time.Millisecond, 300 * time.Millisecond, 1 * time.Second,
+	100 * time.Millisecond, 150 * time.Millisecond, 200 * time.Millisecond, 250 * time.Millisecond,
+	300 * time.Millisecond, 400 * time.Millisecond,
 }
 
 const (
@@ -37,6 +42,10 @@ const (
 	// maxWaiting bounds the stations kept: beyond it events are dropped, and
 	// the stations found by the next poll.
 	maxWaiting = 8192
+	// learns is how long OVS may take to learn from a frame. One that hits a
+	// megaflow is learned from when the flow is next revalidated, half a
+	// second later and more: until then the MAC table has the old place.
+	learns = 1500 * time.Millisecond
 )
 
 func newStations() *stations { return &stations{waiting: make(map[bpf.Key]*wait)} }
@@ -57,6 +66,27 @@ func (s *stations) reported(k bpf.Key, now time.Time) {
 		return
 	}
 	s.waiting[k] = &wait{next: now.Add(delays[0])}
+}
+
+// sighted takes an event with the place where the program saw the station.
+func (s *stations) sighted(e bpf.Event, now time.Time) {
+	s.reported(e.Key, now)
+	w := s.waiting[e.Key]
+	if w == nil {
+		return
+	}
+	if w.seen != 0 && w.seen != e.IfIndex && w.until.IsZero() {
+		w.tries, w.next = 0, now.Add(delays[0]) // it has moved on
+	}
+	w.seen, w.at = e.IfIndex, now
+}
+
+// elsewhere tells that the program has seen a station on another device so
+// lately that OVS may not have learned from that frame yet: what its MAC table
+// says of the station is too old to clear a mark.
+func (s *stations) elsewhere(k bpf.Key, ifindex int, now time.Time) bool {
+	w := s.waiting[k]
+	return w != nil && w.seen != 0 && w.seen != ifindex && now.Sub(w.at) < learns
 }
 
 // sweep forgets the stations that were given up long enough ago.

@@ -112,6 +112,39 @@ func TestStationsReportedAgain(t *testing.T) {
 	}
 }
 
+// Where a station was seen last outweighs OVS's MAC table for as long as OVS
+// may take to learn of it.
+func TestStationsSeenElsewhere(t *testing.T) {
+	s := newStations()
+	const here, there = 1, 2
+	k := station(1)
+	elsewhere := func(ifindex int, after time.Duration) bool { return s.elsewhere(k, ifindex, noon.Add(after)) }
+	if elsewhere(here, 0) {
+		t.Error("a station that nobody has seen is elsewhere")
+	}
+	s.reported(k, noon)
+	if elsewhere(here, 0) {
+		t.Error("a station that was seen nobody knows where is elsewhere")
+	}
+	s.sighted(bpf.Event{Key: k, IfIndex: there}, noon)
+	if !elsewhere(here, 0) || !elsewhere(here, learns-1) || elsewhere(there, 0) || elsewhere(here, learns) {
+		t.Error("seen there: want it elsewhere than here, and only as long as OVS may take to learn")
+	}
+	s.looked(s.next(), unsettled)
+	s.sighted(bpf.Event{Key: k, IfIndex: here}, noon.Add(time.Second))
+	if elsewhere(here, time.Second) || !elsewhere(there, time.Second) {
+		t.Error("seen here again: want it elsewhere than there")
+	}
+	if n := s.next(); !n.Equal(noon.Add(time.Second + delays[0])) {
+		t.Errorf("due %v after it has moved on, want %v", n.Sub(noon.Add(time.Second)), delays[0])
+	}
+	at := giveUpOn(t, s)
+	s.sighted(bpf.Event{Key: k, IfIndex: there}, at.Add(time.Second))
+	if !s.next().IsZero() || !s.elsewhere(k, here, at.Add(time.Second)) {
+		t.Error("a station that was given up: want it elsewhere, and no look for it")
+	}
+}
+
 // A station that was given up waits again after a while, from the start.
 func TestStationsGivenUp(t *testing.T) {
 	s := newStations()
