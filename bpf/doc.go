@@ -9,6 +9,6 @@
 // and nothing of where that knowledge comes from; what should be in the tables
 // is decided in sync/plan and ordered in sync/diff.
 //
-// A Lane is for one goroutine; Counters and ReadEvents may be used from
-// others.
+// A Lane is for one goroutine; Counters, Rows and ReadEvents may be used from
+// others. Rows may then show a row twice that is changing its place.
 package bpf

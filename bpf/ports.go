@@ -219,6 +219,9 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 			return fmt.Errorf("add device %d to the lane: %w", ifindex, ErrPortTableFull)
 		}
 	}
+	if err := l.zeroCounters(slot); err != nil {
+		return err
+	}
 	if err := l.coll.Maps[laneMapTargets].Put(uint32(slot), devmapValue{IfIndex: uint32(ifindex)}); err != nil {
 		return fmt.Errorf("add device %d to the devmap: %w", ifindex, err)
 	}
@@ -230,9 +233,6 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	}
 	l.ports.modes[ifindex] = mode
 	l.ports.rules[ifindex] = Rule{}
-	if err := l.zeroCounters(slot); err != nil {
-		return err
-	}
 	atomic.StoreUint32(&p.Ifindex, uint32(ifindex))
 	return nil
 }
