@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import "maps"
+
+// joins tells whether a frame may be sent with those that wait; flush sends
+// those otherwise.
+func (x *run) joins(f *Frame) bool {
+	from, to, ok := x.settled(f)
+	if !ok || len(x.pending) == group {
+		return false
+	}
+	l := x.load[f.Port]
+	return len(x.pending) > 0 && x.eligible == x.mustLane(f, from, to) &&
+		l.frames < perPort && l.bytes+len(f.Data)+1000 < perBytes
+}
+
+// frame takes a frame: it waits for others, or is sent at once and alone.
+func (x *run) frame(f *Frame) error {
+	if len(x.pending) == 0 {
+		if err := x.look(); err != nil || x.failure != nil {
+			return err
+		}
+	}
+	x.tally.frame(&x.cfg, f)
+	from, to, ok := x.settled(f)
+	if !ok {
+		return x.alone(f)
+	}
+	if len(x.pending) == 0 {
+		x.eligible = x.mustLane(f, from, to)
+	}
+	x.pending = append(x.pending, f)
+	x.load[f.Port].frames++
+	x.load[f.Port].bytes += len(f.Data) + 1000
+	return nil
+}
+
+// purged takes flows away that would spoil what comes next.
+func (x *run) purged(spoilt bool) error {
+	if !spoilt {
+		return nil
+	}
+	x.stale, x.counted = false, false
+	return x.purge()
+}
+
+// flush sends the frames that wait.
+func (x *run) flush() error {
+	if len(x.pending) == 0 {
+		return nil
+	}
+	frames := x.pending
+	x.pending = nil
+	clear(x.load[:])
+	if err := x.purged(x.stale); err != nil {
+		return err
+	}
+	if !x.eligible {
+		return x.send(frames)
+	}
+	before, why, err := x.redirected()
+	if err != nil {
+		return err
+	}
+	if err := x.send(frames); err != nil {
+		return err
+	}
+	after, whyNow, err := x.redirected()
+	if err != nil {
+		return err
+	}
+	x.tally.steady(len(frames), int(after-before), why, whyNow)
+	return nil
+}
+
+func (x *run) send(frames []*Frame) error {
+	x.counted = true
+	differ, err := x.exchange(frames)
+	if err == nil && len(differ) > 0 {
+		x.fail("frames", differ.explain(frames))
+	}
+	return err
+}
+
+// alone sends a frame that may change what OVS knows.
+func (x *run) alone(f *Frame) error {
+	if err := x.purged(x.stale || x.counted); err != nil {
+		return err
+	}
+	if err := x.send([]*Frame{f}); err != nil || x.failure != nil {
+		return err
+	}
+	before := x.known
+	x.stale, x.known = true, nil
+	if err := x.look(); err != nil || x.failure != nil {
+		return err
+	}
+	if maps.Equal(before, x.known) {
+		return nil
+	}
+	x.converged = false
+	if x.state.attached[f.Port] {
+		return nil
+	}
+	// What moves to a port that the lane does not watch is seen through OVS
+	// only, a while later.
+	return x.agree()
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Tally counts over cases.
+type Tally struct {
+	Began          time.Time
+	Cases, Bridges int
+	Frames         int
+	// Eligible counts frames that had to take the lane, Lane those of them
+	// that did.
+	Eligible, Lane int
+	// Missed counts why the others did not.
+	Missed map[string]uint64
+	// Kinds counts frames by kind, Modes by the VLAN mode of the port where
+	// they were sent, Reasons by what the program made of them.
+	Kinds   map[string]int
+	Modes   map[string]int
+	Reasons map[string]uint64
+	// Failures and Unstable count cases that differ, always or once.
+	Failures, Unstable int
+}
+
+// NewTally returns a Tally that begins now.
+func NewTally() *Tally {
+	return &Tally{Began: time.Now(), Missed: make(map[string]uint64), Kinds: make(map[string]int),
+		Modes: make(map[string]int), Reasons: make(map[string]uint64)}
+}
+
+func (t *Tally) frame(c *Config, f *Frame) {
+	t.Frames++
+	t.Kinds[f.Kind]++
+	if c.Ports[f.Port].Bridge >= 0 {
+		t.Modes[c.Ports[f.Port].mode()]++
+	}
+}
+
+// steady counts frames that had to take the lane.
+func (t *Tally) steady(frames, lane int, before, after map[string]uint64) {
+	t.Eligible += frames
+	t.Lane += min(lane, frames)
+	if lane < frames {
+		for reason, n := range after {
+			if d := n - before[reason]; d > 0 && reason != "lane" {
+				t.Missed[reason] += d
+			}
+		}
+	}
+}
+
+func (t *Tally) end(c *Case, reasons map[string]uint64) {
+	t.Cases++
+	t.Bridges += len(c.Config.Bridges)
+	for reason, n := range reasons {
+		t.Reasons[reason] += n
+	}
+}
+
+// Share is the percentage of the frames that had to take the lane and did.
+func (t *Tally) Share() float64 {
+	if t.Eligible == 0 {
+		return 0
+	}
+	return 100 * float64(t.Lane) / float64(t.Eligible)
+}
+
+// Line is the tally in a line.
+func (t *Tally) Line() string {
+	elapsed := time.Since(t.Began)
+	return fmt.Sprintf("%d cases, %d bridges, %d frames (%.0f/s), %d of %d plain frames on the lane (%.2f %%), %d failures, %d unstable, %v",
+		t.Cases, t.Bridges, t.Frames, float64(t.Frames)/elapsed.Seconds(), t.Lane, t.Eligible, t.Share(),
+		t.Failures, t.Unstable, elapsed.Round(time.Second))
+}
+
+// Coverage says what occurred and what never did.
+func (t *Tally) Coverage() string {
+	var b strings.Builder
+	var never []string
+	for _, kinds := range [][]kind{plainKinds, oddKinds, aloneKinds, hellos} {
+		for _, k := range kinds {
+			if t.Kinds[k.name] == 0 {
+				never = append(never, k.name)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "frames by VLAN mode of their port: %s\n", counts(t.Modes))
+	fmt.Fprintf(&b, "frames by kind: %s\n", counts(t.Kinds))
+	if len(never) > 0 {
+		fmt.Fprintf(&b, "kinds that never occurred: %s\n", strings.Join(never, ", "))
+	}
+	fmt.Fprintf(&b, "what the program made of them: %s\n", counts(t.Reasons))
+	if len(t.Missed) > 0 {
+		fmt.Fprintf(&b, "plain frames off the lane, by reason: %s\n", counts(t.Missed))
+	}
+	return b.String()
+}
+
+func counts[N int | uint64](m map[string]N) string {
+	var items []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		items = append(items, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	return strings.Join(items, ", ")
+}
