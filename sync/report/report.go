@@ -249,7 +249,8 @@ func (r Reporter) stations(v reconcile.View) []Station {
 		}
 		list = append(list, Station{
 			Bridge: at.name, VLAN: row.VLAN, MAC: row.MAC,
-			Port: at.port.Name, Interface: at.iface.Name, OFPort: at.iface.OFPort, State: state(row),
+			Port: at.port.Name, Interface: at.iface.Name, OFPort: at.iface.OFPort,
+			State: state(row, v.Result.Tables.Port(row.IfIndex)),
 		})
 	}
 	slices.SortFunc(list, func(a, b Station) int {
@@ -258,11 +259,11 @@ func (r Reporter) stations(v reconcile.View) []Station {
 	return list
 }
 
-func state(r bpf.Row) string {
+func state(r bpf.Row, p *plan.Port) string {
 	switch {
 	case r.Moved:
 		return "moved"
-	case !r.Target:
+	case !r.Target, p == nil, !p.Rule.Egress:
 		return "source-only"
 	}
 	return "lane"
