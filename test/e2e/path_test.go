@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
@@ -12,7 +13,7 @@ import (
 
 // counts is one reading of the counters of both sides.
 type counts struct {
-	// rules is what the OpenFlow rules of br0 have counted.
+	// rules is what the OpenFlow rules of all bridges with ports have counted.
 	rules uint64
 	// ports has the daemon's counters by device.
 	ports map[string]lab.PortStatus
@@ -21,18 +22,22 @@ type counts struct {
 func (w *world) counts() counts {
 	w.t.Helper()
 	c := counts{ports: make(map[string]lab.PortStatus)}
-	var err error
-	c.rules, err = w.FlowPackets("br0")
-	w.must(err)
+	bridges := map[string]bool{"br0": true}
+	for _, p := range w.ports {
+		bridges[p.Bridge] = true
+	}
+	for bridge := range bridges {
+		n, err := w.FlowPackets(bridge)
+		w.must(err)
+		c.rules += n
+	}
 	if w.daemon == nil {
 		return c
 	}
 	ports, err := w.Lab.Ports()
 	w.must(err)
 	for _, p := range ports {
-		if p.Bridge == "br0" {
-			c.ports[p.Interface] = p
-		}
+		c.ports[p.Interface] = p
 	}
 	return c
 }
@@ -64,6 +69,9 @@ func (p paths) String() string {
 		p.lane, p.sent, p.passed, p.would, p.rules)
 }
 
+// bpdus is where OVS sends those of its own spanning tree.
+var bpdus = []byte{0x01, 0x80, 0xc2, 0x00, 0x00, 0x00}
+
 // send sends a burst of a frame and returns what arrived at every port, by
 // name, and the paths taken.
 func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
@@ -80,6 +88,7 @@ func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
 	for _, p := range w.ports {
 		frames, err := p.Drain(wait)
 		w.must(err)
+		frames = slices.DeleteFunc(frames, func(f []byte) bool { return bytes.HasPrefix(f, bpdus) })
 		if len(frames) > 0 {
 			arrived[p.Name] = frames
 			continue

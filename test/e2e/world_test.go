@@ -40,19 +40,29 @@ type world struct {
 	ports  []*lab.Port // those for raw frames
 }
 
-// newWorld makes a lab with an empty br0, whose key is absent.
-func newWorld(t *testing.T) *world {
+// newWorld makes a lab with an empty br0, whose key is absent. args are the
+// daemon's.
+func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
 	w := &world{Lab: lab.NewT(t), t: t}
 	w.must(w.AddBridge("br0"))
-	w.start()
+	w.start(args...)
 	return w
 }
 
+// run runs fn as a subtest in the same world.
+func (w *world) run(name string, fn func(w *world)) {
+	w.t.Run(name, func(t *testing.T) {
+		sub := *w
+		sub.t = t
+		fn(&sub)
+	})
+}
+
 // start starts the daemon.
-func (w *world) start() {
+func (w *world) start(args ...string) {
 	w.t.Helper()
-	d, err := w.StartDaemon()
+	d, err := w.StartDaemon(args...)
 	if d != nil {
 		w.t.Cleanup(func() {
 			if w.t.Failed() {
@@ -89,7 +99,13 @@ func (w *world) tap(name string, columns ...string) *lab.Port {
 
 func (w *world) port(add func(*lab.Lab, string, string, lab.PortOptions) (*lab.Port, error), name string, o lab.PortOptions) *lab.Port {
 	w.t.Helper()
-	p, err := add(w.Lab, "br0", name, o)
+	return w.portOn("br0", add, name, o)
+}
+
+// portOn adds a port to a bridge of several.
+func (w *world) portOn(bridge string, add func(*lab.Lab, string, string, lab.PortOptions) (*lab.Port, error), name string, o lab.PortOptions) *lab.Port {
+	w.t.Helper()
+	p, err := add(w.Lab, bridge, name, o)
 	w.must(err)
 	w.ports = append(w.ports, p)
 	return p
@@ -172,7 +188,7 @@ func (w *world) rowIs(s station, want string, ok func(state string) bool) {
 		}
 		got := ""
 		for _, r := range rows {
-			if r.Bridge == "br0" && r.VLAN == int(s.vlan) && r.MAC == s.mac.String() && r.Port == s.port.Name {
+			if r.Bridge == s.port.Bridge && r.VLAN == int(s.vlan) && r.MAC == s.mac.String() && r.Port == s.port.Name {
 				got = r.State
 			}
 		}
