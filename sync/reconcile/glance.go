@@ -11,7 +11,8 @@ import (
 )
 
 // glanceInterval is how often the ports without a program are looked at: a
-// station that moves to one shows in OVS's MAC table alone.
+// station that moves to one shows in OVS's MAC table alone. So are bridges with
+// a spanning tree.
 const glanceInterval = 400 * time.Millisecond
 
 // blind is where a bridge's stations may move to unseen by the program.
@@ -22,6 +23,9 @@ type blind struct {
 	// always tells of ports without a device to count at, as patch ports and
 	// tunnels: OVS is asked each time.
 	always bool
+	// spanning tells of STP or RSTP: OVS announces no change of a port's
+	// state, so everything is looked at each time.
+	spanning bool
 }
 
 // blindSpots lists them for the bridges that are on, by Bridge:name.
@@ -36,7 +40,7 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 			if b.Name != state.Name {
 				continue
 			}
-			var spot blind
+			spot := blind{spanning: b.STP || b.RSTP}
 			for pi := range b.Ports {
 				for ii := range b.Ports[pi].Interfaces {
 					l, ok := links[b.Ports[pi].Interfaces[ii].Name]
@@ -56,7 +60,7 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 }
 
 // glance asks for the totals of a MAC table when a port without a program has
-// carried frames.
+// carried frames, and for a look at a bridge with a spanning tree.
 func (s *session) glance(ctx context.Context) error {
 	if !s.View().Open {
 		return nil
@@ -64,6 +68,10 @@ func (s *session) glance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for bridge, spot := range s.blind {
+		if spot.spanning {
+			s.soon(0)
+			continue
+		}
 		busy := spot.always
 		for _, ifindex := range spot.devices {
 			n, err := s.host.Frames(ifindex)

@@ -360,11 +360,7 @@ func (s *session) tick(ctx context.Context) error {
 			return err
 		}
 	}
-	// OVS announces no change of a port's state in the spanning tree.
-	spanning := slices.ContainsFunc(view.Snapshot.Bridges, func(b ovs.Bridge) bool {
-		return plan.Wanted(&b) && (b.STP || b.RSTP)
-	})
-	if spanning || time.Since(s.lastFull) > relook || s.lane.Marked() > 0 {
+	if time.Since(s.lastFull) > relook || s.lane.Marked() > 0 {
 		s.soon(0)
 	}
 	if err := s.lane.Renew(lease); err != nil {
