@@ -4,7 +4,7 @@ GO ?= go
 export GOFLAGS := -buildvcs=false
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test packages generate check-generated lint bench fuzz clean
+.PHONY: help build demo test conformance mutants packages generate check-generated lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ demo: packages build ## show the express lane on real traffic (root)
 test: packages build ## run every test (root): units, BPF programs, a real Open vSwitch
 	$(GO) vet ./...
 	$(GO) test -count=1 -p 1 -timeout 20m ./...
+
+N ?= 100
+SEED ?= 1
+FRAMES ?= 400
+conformance: packages build ## compare OVS with and without the lane on N random bridges, from SEED on (root)
+	$(GO) test -count=1 -timeout 0 -v -run TestRandomBridges ./test/conformance -args -cases $(N) -seed $(SEED) -frames $(FRAMES)
+
+mutants: packages build ## break the program on purpose, and see that the comparison notices (root, clang-19)
+	$(GO) test -count=1 -timeout 0 -v -run TestMutants ./test/conformance -args -mutants
 
 packages: ## install the Debian packages that demo and test need (root)
 	@test/setup/install-packages
