@@ -55,6 +55,9 @@ func TestRandomBridges(t *testing.T) {
 		}
 	}
 	t.Logf("%s\n%s", tally.Line(), tally.Coverage())
+	if *cases < 10 {
+		return // one case may have none of them
+	}
 	if tally.Eligible < 20*tally.Cases {
 		t.Errorf("only %d frames had to take the lane: too few to tell", tally.Eligible)
 	} else if tally.Share() < share {

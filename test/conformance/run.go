@@ -210,7 +210,7 @@ func (x *run) spanningTree() error {
 				for _, state := range []string{"listening", "learning", "Discarding", "Learning"} {
 					if strings.Contains(text, state) {
 						time.Sleep(100 * time.Millisecond)
-						return fmt.Errorf("a port of %s is %s", s.bridge(i), state)
+						return fmt.Errorf("a port of %s is %s:\n%s", s.bridge(i), state, text)
 					}
 				}
 			}

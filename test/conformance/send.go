@@ -72,7 +72,12 @@ func (x *run) flush() error {
 		return err
 	}
 	x.tally.steady(len(frames), int(after-before), why, whyNow)
-	return nil
+	if int(after-before) == len(frames) {
+		return nil
+	}
+	// OpenFlow tells of a new port again a while after it is there, and the
+	// lane is closed until ovs-xdpd has looked.
+	return x.caughtUp()
 }
 
 func (x *run) send(frames []*Frame) error {

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// mutant is a way to break the program on purpose.
+type mutant struct {
+	name string
+	// edits are substitutions in the source; each must match exactly once.
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+const program = "bpf/src/lane.bpf.c"
+
+// without leaves a check out.
+func without(check string) []edit { return []edit{{program, check, ""}} }
+
+var mutants = []mutant{
+	{"source check dropped", []edit{
+		{program, "if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
+	{"moved mark never set", without("\t\tfdb_sighted(place, src, slot);\n")},
+	{"moved mark of the destination ignored", without("\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n")},
+	{"priority lost where the tag is kept", []edit{
+		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
+		void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+		if (data + ETH_HLEN + TAG_LEN > end)
+			return REASON_RUNT;
+		*(__be16 *)(data + 14) = bpf_htons(vlan);
+	}
+	return REASON_LANE;
+}`}}},
+	{"tagged frames accepted on access ports", without("\tif ((r->flags & RULE_ACCESS) && f->vid)\n\t\treturn false; /* even its own VID */\n")},
+	{"hairpin check dropped", without("\tif (dst.row.slot == slot)\n\t\treturn REASON_HAIRPIN;\n")},
+	{"protected ports ignored", without("\tif (in.flags & out.flags & RULE_PROTECTED)\n\t\treturn REASON_PROTECTED;\n")},
+	{"length ignored", []edit{{program, "> out.max_frame", "> 65535"}}},
+	{"tags not popped", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_PUSH : TAG_KEEP"}}},
+	{"tags not pushed", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_KEEP : TAG_POP"}}},
+	{"another VID pushed", []edit{{program, "bpf_htons(vid); /*", "bpf_htons(vid ^ 1); /*"}}},
+	{"native-untagged sends its native VLAN tagged", without("\tif ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == r->vid)\n\t\treturn false;\n")},
+	{"odd tags taken", without("\tif (f->odd_tag)\n\t\treturn REASON_ODD_TAG;\n")},
+	{"ports closed for egress are targets", []edit{{program, "if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)", "if (out.bridge != in.bridge)"}}},
+	{"destination looked up in another bridge", []edit{
+		{program, "fdb_find(f->dst | domain, &dst)", "fdb_find(f->dst | vlan | 1 << 12, &dst)"},
+		{program, "|| out.bridge != in.bridge)", ")"}}},
+	{"mirrors ignored", without("\tif (src.row.flags & ROW_MIRRORED)\n\t\treturn REASON_MIRRORED;\n")},
+	{"reserved unicast addresses delivered", []edit{
+		{"sync/plan/plan.go", "m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||", ""}}},
+}
+
+// build makes ovs-xdpd of a mutant in a copy of the source, and returns the
+// folder of the programs.
+func (m mutant) build(root, dir string) (string, error) {
+	for _, part := range []string{"go.mod", "go.sum", "bpf", "cmd", "ovs", "sync"} {
+		if err := copyTree(filepath.Join(root, part), filepath.Join(dir, part)); err != nil {
+			return "", err
+		}
+	}
+	for _, e := range m.edits {
+		file := filepath.Join(dir, e.file)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count(string(text), e.old); n != 1 {
+			return "", fmt.Errorf("mutant %q: %q is %d times in %s, want once", m.name, e.old, n, e.file)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o600); err != nil {
+			return "", err
+		}
+	}
+	for _, args := range [][]string{{"generate", "./bpf"}, {"build", "-buildvcs=false", "-o", "bin/", "./cmd/..."}} {
+		c := exec.Command("go", args...)
+		c.Dir = dir
+		if out, err := c.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("mutant %q: go %s: %w\n%s", m.name, strings.Join(args, " "), err, out)
+		}
+	}
+	return filepath.Join(dir, "bin"), nil
+}
+
+// copyTree copies a file or a folder.
+func copyTree(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return os.CopyFS(to, os.DirFS(from))
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o600)
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"flag"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
+)
+
+var (
+	tryMutants = flag.Bool("mutants", false, "break the program in every way known, and see that it is noticed")
+	onlyMutant = flag.String("mutant", "", "with -mutants: only those with this in their name")
+)
+
+// mutantCases is how many cases a mutant may survive.
+const mutantCases = 100
+
+// A program that was broken on purpose is caught. What fails with the program
+// as it is does not count.
+func TestMutants(t *testing.T) {
+	if !*tryMutants {
+		t.Skip("takes long: see make mutants")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := NewRig(lab.NewT(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "mutant\tcaught by case\tafter frames\tas")
+	for _, m := range mutants {
+		if !strings.Contains(m.name, *onlyMutant) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			bin, err := m.build(root, t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("OVS_XDP_BIN", bin)
+			l, err := lab.New(lab.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			r, err := NewRig(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tally := NewTally()
+			for i := range mutantCases {
+				c := Generate(*seed+uint64(i), *frames)
+				f, err := r.Run(c, tally)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f == nil || f.Kind == "behind" {
+					continue
+				}
+				if f, err := whole.Run(c, NewTally()); err != nil || f != nil {
+					t.Logf("seed %d fails with the whole program, too: %v", c.Seed, err)
+					continue
+				}
+				fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", m.name, i+1, tally.Frames, f.Kind)
+				return
+			}
+			fmt.Fprintf(w, "%s\tsurvives %d\t%d\t\n", m.name, mutantCases, tally.Frames)
+			t.Errorf("%s: not caught in %d cases", m.name, mutantCases)
+		})
+	}
+	w.Flush()
+	t.Logf("\n%s", table.String())
+}
