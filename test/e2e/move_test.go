@@ -82,6 +82,7 @@ func TestMoves(t *testing.T) {
 	w.mode("on")
 	w.announce(a, "lane")
 	w.announce(one, "lane")
+	time.Sleep(2 * time.Second) // a look costs more while OVS may be taking up ports
 	rarp := frame.Frame{Dst: frame.Broadcast, Src: one.mac, EtherType: 0x8035, Payload: make([]byte, 46)}
 	copy(rarp.Payload, []byte{0, 1, 8, 0, 6, 4, 0, 3}) // request reverse (RFC 903)
 	copy(rarp.Payload[8:], one.mac[:])
@@ -186,8 +187,8 @@ func (w *world) move(a, from, to station, news []byte) time.Duration {
 		return w.stateOf(to) == "lane"
 	})
 	// Until its megaflow is gone, OVS itself may send to the old port.
-	if n := w.arrived(from.port) + w.arrived(to.port); n < sent {
-		w.t.Errorf("%d frames of %d arrived anywhere", n, sent)
+	if n := w.arrived(sent, from.port, to.port); n[0]+n[1] != sent {
+		w.t.Errorf("%d frames of %d arrived anywhere", n[0]+n[1], sent)
 	}
 	_, err = w.Appctl("revalidator/purge")
 	w.must(err)
@@ -195,9 +196,8 @@ func (w *world) move(a, from, to station, news []byte) time.Duration {
 	for range next {
 		w.must(a.port.Send(f))
 	}
-	time.Sleep(20 * time.Millisecond)
-	if old, now := w.arrived(from.port), w.arrived(to.port); old != 0 || now != next {
-		w.t.Errorf("after the move to %s: %d frames of %d there, %d at the old port", to.port.Name, now, next, old)
+	if n := w.arrived(next, from.port, to.port); n[0] != 0 || n[1] != next {
+		w.t.Errorf("after the move to %s: %d frames of %d there, %d at the old port", to.port.Name, n[1], next, n[0])
 	}
 	if n := w.sentTo(from.port) - before; n > 0 {
 		w.t.Errorf("%d frames took the lane to the old port %s", n, from.port.Name)
@@ -205,14 +205,24 @@ func (w *world) move(a, from, to station, news []byte) time.Duration {
 	return took
 }
 
-// arrived returns how many unicast frames have arrived at a port; broadcasts
-// don't count.
-func (w *world) arrived(p *lab.Port) int {
+// arrived waits until some unicast frames have arrived at ports, or have had
+// time to, and returns how many did at each.
+func (w *world) arrived(want int, ports ...*lab.Port) []int {
 	w.t.Helper()
-	frames, err := p.Drain(time.Millisecond)
-	w.must(err)
-	frames = slices.DeleteFunc(frames, func(b []byte) bool { return b[0]&1 != 0 })
-	return len(frames)
+	n, sum := make([]int, len(ports)), 0
+	for start := time.Now(); sum < want && time.Since(start) < time.Second; {
+		for i, p := range ports {
+			frames, err := p.Drain(time.Millisecond)
+			w.must(err)
+			for _, f := range frames {
+				if f[0]&1 == 0 {
+					n[i]++
+					sum++
+				}
+			}
+		}
+	}
+	return n
 }
 
 // A move to a port without a program shows in OVS alone.
