@@ -490,6 +490,7 @@ func portTests() []laneTest {
 
 func lengthTests() []laneTest {
 	limit := func(r Rule) Rule { return r.with(func(r *Rule) { r.MaxFrame = 1514 }) }
+	wide := func(r Rule) Rule { return r.with(func(r *Rule) { r.MaxFrame = 1 << 20 }) }
 	sized := func(n int) []byte { return frame.UDP4(macB, macA, frame.Length(n)) }
 	sized10 := func(n int) []byte { return frame.UDP4(macB, macA, frame.Length(n), frame.OnVLAN(10)) }
 	return []laneTest{
@@ -502,10 +503,11 @@ func lengthTests() []laneTest {
 		{name: "one above the MTU, pushed", in: access(10), out: limit(trunk()), vlan: 10, frame: sized(1515), reason: "too-long"},
 		{name: "the MTU, tag kept", in: trunk(), out: limit(trunk()), vlan: 10, frame: sized10(1518), reason: "lane"},
 		{name: "one above the MTU, tag kept", in: trunk(), out: limit(trunk()), vlan: 10, frame: sized10(1519), reason: "too-long"},
-		{name: "the source's own MTU does not matter", in: limit(access(10)).with(func(r *Rule) { r.MaxFrame = 60 }), out: access(10), vlan: 10,
-			frame: sized(1000), reason: "lane"},
+		{name: "the MTU of the source's port", in: limit(access(10)), out: wide(access(10)), vlan: 10, frame: sized(1514), reason: "lane"},
+		{name: "one above the MTU of the source's port", in: limit(access(10)), out: wide(access(10)), vlan: 10, frame: sized(1515), reason: "too-long"},
+		{name: "one above the MTU of the source's port, tagged", in: limit(trunk()), out: wide(access(10)), vlan: 10, frame: sized10(1519), reason: "too-long"},
 		{name: "no frame fits", in: access(10), out: access(10).with(func(r *Rule) { r.MaxFrame = 0 }), vlan: 10, frame: sized(60), reason: "too-long"},
-		{name: "MTU above what a rule holds", in: access(10), out: access(10).with(func(r *Rule) { r.MaxFrame = 1 << 20 }), vlan: 10,
+		{name: "MTU above what a rule holds", in: wide(access(10)), out: wide(access(10)), vlan: 10,
 			frame: sized(3000), reason: "lane"},
 	}
 }

@@ -45,7 +45,7 @@ type Rule struct {
 	VLANMode VLANMode
 	VID      ovs.VLAN
 	VLANs    ovs.VLANSet
-	// MaxFrame is the largest frame in bytes that the port sends, Ethernet
+	// MaxFrame is the largest frame in bytes from and to the port, Ethernet
 	// header included, 802.1Q tag not.
 	MaxFrame int
 	// Bridge is the number of the port's bridge, 1 to MaxBridges.

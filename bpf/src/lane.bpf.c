@@ -118,7 +118,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	union row_word src, dst;
 	struct port *target;
 	__u64 now = bpf_jiffies64(), domain, *place;
-	__u32 dst_slot;
+	__u32 dst_slot, len;
 	__u16 vlan, stamp;
 	bool tagged;
 
@@ -193,7 +193,10 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_EGRESS_CLOSED;
 	if (in.flags & out.flags & RULE_PROTECTED)
 		return REASON_PROTECTED;
-	if (f->len - f->l3 + ETH_HLEN > out.max_frame)
+	/* The userspace datapath does not even read what is larger than the MTU
+	 * of the port that it comes from. */
+	len = f->len - f->l3 + ETH_HLEN;
+	if (len > out.max_frame || len > in.max_frame)
 		return REASON_TOO_LONG;
 	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f))
 		return REASON_CHECKSUM;

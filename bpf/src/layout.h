@@ -53,7 +53,7 @@ enum rule_flag {
 struct port_rule {
 	/* VLAN of untagged frames: Port:tag, 0 on a trunk. */
 	__u16 vid;
-	/* Largest frame the port sends, in bytes, Ethernet header included and
+	/* Largest frame from and to the port, in bytes, Ethernet header included and
 	 * 802.1Q tag not: MTU + 14. */
 	__u16 max_frame;
 	/* enum rule_flag */
@@ -172,7 +172,7 @@ enum reason {
 	REASON_EGRESS_CLOSED,
 	/* from a protected port to a protected port */
 	REASON_PROTECTED,
-	/* larger than the destination's port takes */
+	/* larger than the destination's port takes, or its own may send */
 	REASON_TOO_LONG,
 	/* the L4 checksum is not finished, or can't be proven to be */
 	REASON_CHECKSUM,

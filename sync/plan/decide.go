@@ -78,7 +78,7 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("egress-closed")
 	case in.Rule.Protected && out.Rule.Protected:
 		return pass("protected")
-	case f.Len > out.Rule.MaxFrame:
+	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:
 		return pass("too-long")
 	case in.Rule.Observe:
 		return pass("would")

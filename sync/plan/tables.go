@@ -65,7 +65,7 @@ type Rule struct {
 	VID      ovs.VLAN
 	// VLANs holds the VLANs whose frames are looked at; the others pass.
 	VLANs ovs.VLANSet
-	// MaxFrame is the largest frame in bytes that the port sends, Ethernet
+	// MaxFrame is the largest frame in bytes from and to the port, Ethernet
 	// header included, 802.1Q tag not.
 	MaxFrame int
 	// KeepAlive is the interval at which a frame of each station passes.

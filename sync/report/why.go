@@ -51,7 +51,7 @@ var explain = map[string]string{
 	"no-device":      "the destination's port is not on the lane",
 	"egress-closed":  "frames to the destination's port stay with OVS now",
 	"protected":      "both ports are protected",
-	"too-long":       "the frame is larger than the destination's port takes",
+	"too-long":       "the frame is larger than one of the two ports takes",
 }
 
 // Why walks the program's decision for an IPv4 frame of 60 bytes from a station
