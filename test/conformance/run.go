@@ -201,7 +201,7 @@ func (x *run) spanningTree() error {
 		if command == "" {
 			continue
 		}
-		err := lab.Eventually(20*time.Second, func() error {
+		err := lab.Eventually(time.Minute, func() error {
 			for _, s := range x.sides() {
 				text, err := x.ask(command, s.bridge(i))
 				if err != nil {
