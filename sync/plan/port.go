@@ -216,10 +216,9 @@ func vlanRule(p *ovs.Port, rule *Rule) bool {
 		if mode == "native-untagged" {
 			rule.VLANMode = NativeUntagged
 		}
-		if rule.VID != 0 {
-			rule.VLANs.Remove(0)
-			rule.VLANs.Add(rule.VID)
-		}
+		// The native VLAN is always carried, and takes the place of VLAN 0.
+		rule.VLANs.Remove(0)
+		rule.VLANs.Add(rule.VID)
 	default:
 		return false
 	}

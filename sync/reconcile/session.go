@@ -237,9 +237,15 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 	for _, e := range s.inbox.drain(s.lane) {
 		s.stations.sighted(e, now)
 	}
+	early := false
 	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
-		return o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
+		elsewhere := o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
+		early = early || elsewhere
+		return elsewhere
 	}))
+	if early {
+		s.soon(learns / 3) // until OVS must have learned
+	}
 	s.confirm(out)
 	s.stations.looked(started, func(k bpf.Key) bool {
 		r := s.lane.FindRow(k)
