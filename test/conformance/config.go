@@ -127,7 +127,9 @@ func (w *words) addIf(on bool, format string, args ...any) {
 }
 
 // String returns what the bridge has beyond the default.
-func (b *Bridge) String() string {
+func (b *Bridge) String() string { return strings.Join(b.words(), " ") }
+
+func (b *Bridge) words() words {
 	w := words{"xdp-offload=" + b.Mode}
 	w.addIf(b.Canary != "", "xdp-canary=%s", b.Canary)
 	w.addIf(b.XDPVLANs != "", "xdp-vlans=%s", b.XDPVLANs)
@@ -145,7 +147,7 @@ func (b *Bridge) String() string {
 	for _, r := range b.Rules {
 		w.addIf(true, "add-flow %q", r)
 	}
-	return strings.Join(w, " ")
+	return w
 }
 
 // String returns the mirror as settings of its row.
@@ -165,8 +167,11 @@ func (p *Port) String() string {
 	if p.Bridge < 0 {
 		return "on no bridge"
 	}
+	return strings.Join(append([]string{fmt.Sprintf("on bridge %d", p.Bridge)}, p.words()...), " ")
+}
+
+func (p *Port) words() words {
 	var w words
-	w.addIf(true, "on bridge %d", p.Bridge)
 	w.addIf(p.VLANMode != "", "vlan_mode=%s", p.VLANMode)
 	w.addIf(p.Tag != noTag, "tag=%d", p.Tag)
 	w.addIf(len(p.Trunks) > 0, "trunks=%v", p.Trunks)
@@ -174,12 +179,12 @@ func (p *Port) String() string {
 	w.addIf(p.Protected, "protected=true")
 	w.addIf(p.PriorityTags != "", "priority-tags=%s", p.PriorityTags)
 	w.addIf(p.Offload != "", "xdp-offload=%s", p.Offload)
-	w.addIf(p.MTU != 0, "mtu %d", p.MTU)
-	w.addIf(p.LinkDown, "link down")
+	w.addIf(p.MTU != 0, "mtu=%d", p.MTU)
+	w.addIf(p.LinkDown, "link-down")
 	w.addIf(p.NoReceive, "no-receive")
 	w.addIf(p.NoForward, "no-forward")
-	w.addIf(p.OFDown, "mod-port down")
-	return strings.Join(w, " ")
+	w.addIf(p.OFDown, "mod-port-down")
+	return w
 }
 
 // String lists bridges and ports, a line each.

@@ -25,6 +25,9 @@ type Tally struct {
 	Kinds   map[string]int
 	Modes   map[string]int
 	Reasons map[string]uint64
+	// Settings counts the settings of bridges and ports that are not the
+	// default, at the start of a case.
+	Settings map[string]int
 	// Failures and Unstable count cases that differ, always or once.
 	Failures, Unstable int
 }
@@ -32,7 +35,7 @@ type Tally struct {
 // NewTally returns a Tally that begins now.
 func NewTally() *Tally {
 	return &Tally{Began: time.Now(), Missed: make(map[string]uint64), Kinds: make(map[string]int),
-		Modes: make(map[string]int), Reasons: make(map[string]uint64)}
+		Modes: make(map[string]int), Reasons: make(map[string]uint64), Settings: make(map[string]int)}
 }
 
 func (t *Tally) frame(c *Config, f *Frame) {
@@ -61,6 +64,24 @@ func (t *Tally) end(c *Case, reasons map[string]uint64) {
 	t.Bridges += len(c.Config.Bridges)
 	for reason, n := range reasons {
 		t.Reasons[reason] += n
+	}
+	for i := range c.Config.Bridges {
+		t.settings(c.Config.Bridges[i].words())
+	}
+	for i := range c.Config.Ports {
+		t.settings(c.Config.Ports[i].words())
+	}
+}
+
+func (t *Tally) settings(w words) {
+	for _, setting := range w {
+		name, value, _ := strings.Cut(setting, "=")
+		if name == "vlan_mode" || name == "xdp-offload" || name == "priority-tags" {
+			name += "=" + value
+		}
+		name, _, _ = strings.Cut(name, "(")
+		name, _, _ = strings.Cut(name, " ")
+		t.Settings[name]++
 	}
 }
 
@@ -92,6 +113,7 @@ func (t *Tally) Coverage() string {
 		}
 	}
 	fmt.Fprintf(&b, "frames by VLAN mode of their port: %s\n", counts(t.Modes))
+	fmt.Fprintf(&b, "settings: %s\n", counts(t.Settings))
 	fmt.Fprintf(&b, "frames by kind: %s\n", counts(t.Kinds))
 	if len(never) > 0 {
 		fmt.Fprintf(&b, "kinds that never occurred: %s\n", strings.Join(never, ", "))
