@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,7 @@ func TestAgeing(t *testing.T) {
 	for _, s := range []station{silent, other} {
 		frames, err := s.port.Drain(time.Millisecond)
 		w.must(err)
+		frames = slices.DeleteFunc(frames, func(f []byte) bool { return f[0]&1 != 0 })
 		if len(frames) > 0 {
 			t.Errorf("%d frames were flooded to %s: % x", len(frames), s.port.Name, frames[0])
 		}

@@ -48,13 +48,19 @@ type paths struct {
 	rules               uint64 // Open vSwitch's count
 	attached            bool   // whether the sending port has a program
 	sent                map[string]uint64
+	reasons             map[string]uint64 // why the sending port's frames went their way
 }
 
 func (before counts) to(after counts, from string) paths {
-	p := paths{rules: after.rules - before.rules, sent: make(map[string]uint64)}
+	p := paths{rules: after.rules - before.rules, sent: make(map[string]uint64), reasons: make(map[string]uint64)}
 	a, b := after.ports[from], before.ports[from]
 	p.attached = a.Attach != "" && a.Attach != "none"
 	p.lane, p.would, p.passed = a.RX.Lane-b.RX.Lane, a.RX.Would-b.RX.Would, a.RX.OVS-b.RX.OVS
+	for reason, n := range a.Reasons {
+		if n > b.Reasons[reason] {
+			p.reasons[reason] = n - b.Reasons[reason]
+		}
+	}
 	for name := range after.ports {
 		// Less than before: the port has left the lane and its counter with it.
 		if n := after.ports[name].TX.Lane - before.ports[name].TX.Lane; n > 0 && after.ports[name].TX.Lane >= before.ports[name].TX.Lane {
@@ -65,8 +71,8 @@ func (before counts) to(after counts, from string) paths {
 }
 
 func (p paths) String() string {
-	return fmt.Sprintf("daemon: %d redirected (out of %v), %d passed, of which %d would be redirected; rules of OVS: %d",
-		p.lane, p.sent, p.passed, p.would, p.rules)
+	return fmt.Sprintf("daemon: %d redirected (out of %v), %d passed, of which %d would be redirected, reasons %v; rules of OVS: %d",
+		p.lane, p.sent, p.passed, p.would, p.reasons, p.rules)
 }
 
 // bpdus is where OVS sends those of its own spanning tree.
@@ -122,10 +128,17 @@ func (w *world) arrivals(got map[string][][]byte, want map[string][]byte) {
 
 // lane checks that frames take the express lane from a port to another, and
 // arrive as want. A keep-alive frame now and then goes through Open vSwitch.
+// Ports that were just added close the bridge until OVS has been read again:
+// frames that meet a closed port are sent once more, later.
 func (w *world) lane(from, to *lab.Port, b, want []byte) {
 	w.t.Helper()
 	got, p := w.send(from, b)
 	w.arrivals(got, map[string][]byte{to.Name: want})
+	for tries := 0; p.reasons["port-closed"] > 0 && tries < 3; tries++ {
+		time.Sleep(300 * time.Millisecond)
+		got, p = w.send(from, b)
+		w.arrivals(got, map[string][]byte{to.Name: want})
+	}
 	const keepAlive = 3
 	if p.lane < burst-keepAlive || p.lane+p.passed != burst || p.rules != p.passed ||
 		len(p.sent) != 1 || p.sent[to.Name] != p.lane {

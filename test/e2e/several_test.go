@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -46,6 +47,17 @@ func TestSeveralBridges(t *testing.T) {
 	// What happens to one does not concern the others.
 	_, err := w.OVS("set", "bridge", "br1", "external_ids:xdp-offload=off")
 	w.must(err)
+	w.eventually(func() error {
+		s, err := w.Status()
+		if err != nil {
+			return err
+		}
+		b, err := s.Bridge("br1")
+		if err == nil && b.State != "off" {
+			err = fmt.Errorf("br1 is in the state %q", b.State)
+		}
+		return err
+	})
 	w.row(on["br1"][0], "")
 	w.bridgeBetween(on["br1"][0], on["br1"][1])
 	w.laneBetween(on["br0"][0], on["br0"][1])
