@@ -54,7 +54,7 @@ var mutants = []mutant{
 		{program, "|| out.bridge != in.bridge)", ")"}}},
 	{"mirrors ignored", without("\tif (src.row.flags & ROW_MIRRORED)\n\t\treturn REASON_MIRRORED;\n")},
 	{"reserved unicast addresses delivered", []edit{
-		{"sync/plan/plan.go", "m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||", ""}}},
+		{"sync/plan/plan.go", "return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||", "return false ||"}}},
 }
 
 // build makes ovs-xdpd of a mutant in a copy of the source, and returns the

@@ -126,10 +126,10 @@ func (x *run) do(e Event) error {
 		if e.Port.Index < len(x.cfg.Ports) {
 			x.cfg.Ports[e.Port.Index] = e.Port.Port
 		}
-		return x.changed(x.change(x.cfg))
+		return x.reconfigure()
 	case e.Bridge != nil:
 		x.cfg.Bridges[e.Bridge.Index] = e.Bridge.Bridge
-		return x.changed(x.change(x.cfg))
+		return x.reconfigure()
 	case e.Flush != nil:
 		return x.each(*e.Flush, "fdb/flush")
 	case e.Static != nil:
@@ -168,6 +168,14 @@ func (x *run) each(bridge int, method string, args ...string) error {
 	return x.changed(x.agree())
 }
 
+// reconfigure brings both sides to x.cfg.
+func (x *run) reconfigure() error {
+	if err := x.changed(x.change(x.cfg)); err != nil {
+		return err
+	}
+	return x.spanningTree()
+}
+
 // changed follows a change of the configuration.
 func (x *run) changed(err error) error {
 	if err != nil {
@@ -194,24 +202,25 @@ func (x *run) look() error {
 	return err
 }
 
-// spanningTree waits until no port is about to forward.
+// spanningTree waits until no port is about to forward: each side has timers
+// of its own, and forgets stations when a port begins to forward.
 func (x *run) spanningTree() error {
+	on := false
 	for i, b := range x.cfg.Bridges {
 		command := map[bool]string{b.STP: "stp/show", b.RSTP: "rstp/show"}[true]
 		if command == "" {
 			continue
 		}
+		on = true
 		err := lab.Eventually(time.Minute, func() error {
 			for _, s := range x.sides() {
 				text, err := x.ask(command, s.bridge(i))
 				if err != nil {
 					return err
 				}
-				for _, state := range []string{"listening", "learning", "Discarding", "Learning"} {
-					if strings.Contains(text, state) {
-						time.Sleep(100 * time.Millisecond)
-						return fmt.Errorf("a port of %s is %s:\n%s", s.bridge(i), state, text)
-					}
+				if port := s.notForwarding(text); port != "" {
+					time.Sleep(100 * time.Millisecond)
+					return fmt.Errorf("port %s does not forward:\n%s", port, text)
 				}
 			}
 			return nil
@@ -220,7 +229,29 @@ func (x *run) spanningTree() error {
 			return err
 		}
 	}
+	if !on {
+		return nil
+	}
 	return x.changed(x.caughtUp())
+}
+
+// notForwarding returns a port that is up and not forwarding, from the lines
+// "a1  designated learning  2  128.1" of stp/show and rstp/show.
+func (s *side) notForwarding(text string) string {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		i := s.index(f[0])
+		if i < 0 || i >= len(s.now.Ports) || s.now.Ports[i].LinkDown || s.now.Ports[i].OFDown {
+			continue
+		}
+		if strings.ToLower(f[2]) != "forwarding" {
+			return f[0]
+		}
+	}
+	return ""
 }
 
 // settled tells whether a frame teaches OVS nothing, stops nothing, and may
