@@ -23,6 +23,9 @@ type Row struct {
 	// Moved tells that the program saw the station on another port, or that
 	// the row is not confirmed yet: frames from and to it pass.
 	Moved bool
+	// Seen is the device where the station of a Moved row was seen last; 0
+	// for other rows. PutRow does not look at it.
+	Seen int
 }
 
 // Rows reads all rows from the kernel's memory, in no order.
@@ -47,8 +50,12 @@ func (l *Lane) FindRow(k Key) *Row {
 }
 
 func (l *Lane) row(key, word uint64) Row {
-	r := rowOf(word)
+	r, seen := rowOf(word), 0
+	if r.has(laneRowFlagROW_MOVED) {
+		seen = l.ports.ifindexAt(int(r.Seen))
+	}
 	return Row{
+		Seen:     seen,
 		Key:      keyOf(key),
 		IfIndex:  l.ports.ifindexAt(int(r.Slot)),
 		Target:   r.has(laneRowFlagROW_TARGET),

@@ -97,7 +97,7 @@ func TestMarks(t *testing.T) {
 			if c.on >= 0 {
 				want = &Row{Key: keyC, IfIndex: w.dev[c.on], Target: true, Moved: c.marked}
 			}
-			if d := cmp.Diff(want, w.lane.FindRow(keyC)); d != "" {
+			if d := cmp.Diff(want, w.lane.FindRow(keyC), cmpopts.IgnoreFields(Row{}, "Seen")); d != "" {
 				t.Errorf("row (-want +got):\n%s", d)
 			}
 			if got := w.lane.Marked(); (got == 1) != c.marked || got > 1 {
@@ -117,6 +117,31 @@ func TestMarks(t *testing.T) {
 }
 
 // Putting a row again changes what it says and keeps its keep-alive stamp.
+// A marked row tells where its station was seen last.
+func TestRowSeen(t *testing.T) {
+	w := newWorld(t, 3, Config{})
+	w.reset()
+	for n := range w.dev {
+		w.port(n, access(10))
+	}
+	w.row(keyA, 0, true)
+	seen := func(want int) {
+		t.Helper()
+		if got := w.lane.FindRow(keyA).Seen; got != want {
+			t.Errorf("seen on device %d, want %d", got, want)
+		}
+	}
+	seen(0)
+	for _, n := range []int{1, 2, 0} {
+		w.run(n, frame.UDP4(frame.Broadcast, macA), 0)
+		seen(w.dev[n])
+	}
+	if ok, err := w.lane.PutRow(Row{Key: keyA, IfIndex: w.dev[0], Target: true}); !ok || err != nil {
+		t.Fatalf("PutRow: %v, %v", ok, err)
+	}
+	seen(0)
+}
+
 func TestPutRowAgain(t *testing.T) {
 	w := newWorld(t, 2, Config{})
 	w.reset()

@@ -27,8 +27,9 @@ func newInstaller(lane *bpf.Lane) *installer {
 	return &installer{lane: lane, numbers: make(map[string]uint8), ports: make(map[int]plan.Port)}
 }
 
-// have reads the tables back, after taking out ports whose device has gone.
-func (in *installer) have() (plan.Tables, error) {
+// have reads the tables back, after taking out ports whose device has gone;
+// sightings are those of stations that were seen elsewhere than on their port.
+func (in *installer) have() (tables plan.Tables, sightings []bpf.Event, err error) {
 	var (
 		t    plan.Tables
 		errs []error
@@ -45,6 +46,9 @@ func (in *installer) have() (plan.Tables, error) {
 		names[n] = name
 	}
 	for _, r := range in.lane.Rows() {
+		if r.Moved && r.Seen != r.IfIndex {
+			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
+		}
 		t.Rows = append(t.Rows, plan.Row{
 			Key:      plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
 			IfIndex:  r.IfIndex,
@@ -55,7 +59,7 @@ func (in *installer) have() (plan.Tables, error) {
 		})
 	}
 	t.Sort()
-	return t, errors.Join(errs...)
+	return t, sightings, errors.Join(errs...)
 }
 
 // close lets frames from a port pass, and sends none to it.

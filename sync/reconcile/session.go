@@ -229,11 +229,12 @@ func (s *session) lookOnce(ctx context.Context, started time.Time) error {
 		return err
 	}
 	result := plan.Build(snap, links, s.cfg.Policy)
-	have, err := s.in.have()
+	have, sightings, err := s.in.have()
 	if err != nil {
 		return err
 	}
 	now := time.Now()
+	s.stations.marked(sightings, now)
 	for _, e := range s.inbox.drain(s.lane) {
 		s.stations.sighted(e, now)
 	}
@@ -414,7 +415,7 @@ func (s *session) closeFirst() {
 	for i := range snap.Bridges {
 		snap.Bridges[i].Detail = details[snap.Bridges[i].UUID]
 	}
-	have, err := s.in.have()
+	have, _, err := s.in.have()
 	if err != nil {
 		return
 	}

@@ -81,6 +81,16 @@ func (s *stations) sighted(e bpf.Event, now time.Time) {
 	w.seen, w.at = e.IfIndex, now
 }
 
+// marked takes the sightings that the kernel keeps in marked rows: their events
+// may have been lost. One that is known already is not taken for a new one.
+func (s *stations) marked(sightings []bpf.Event, now time.Time) {
+	for _, e := range sightings {
+		if w := s.waiting[e.Key]; w == nil || w.seen != e.IfIndex {
+			s.sighted(e, now)
+		}
+	}
+}
+
 // elsewhere tells that the program has seen a station on another device so
 // lately that OVS may not have learned from that frame yet: what its MAC table
 // says of the station is too old to clear a mark.

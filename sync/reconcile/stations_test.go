@@ -145,6 +145,26 @@ func TestStationsSeenElsewhere(t *testing.T) {
 	}
 }
 
+// A mark in the kernel whose event was lost counts as a sighting, once.
+func TestStationsMarked(t *testing.T) {
+	s := newStations()
+	const here, there = 1, 2
+	e := bpf.Event{Key: station(1), IfIndex: there, Moved: true}
+	s.marked([]bpf.Event{e}, noon)
+	if !s.elsewhere(e.Key, here, noon) || s.elsewhere(e.Key, there, noon) {
+		t.Error("want the station elsewhere than here")
+	}
+	// Read again by each look, it is as old as it was.
+	s.marked([]bpf.Event{e}, noon.Add(learns/2))
+	if s.elsewhere(e.Key, here, noon.Add(learns)) {
+		t.Error("a sighting became younger")
+	}
+	s.marked([]bpf.Event{{Key: e.Key, IfIndex: here, Moved: true}}, noon.Add(learns))
+	if !s.elsewhere(e.Key, there, noon.Add(learns)) {
+		t.Error("seen on another port since: want it elsewhere than there")
+	}
+}
+
 // A station that was given up waits again after a while, from the start.
 func TestStationsGivenUp(t *testing.T) {
 	s := newStations()
