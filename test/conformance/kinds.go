@@ -82,8 +82,8 @@ var oddKinds = []kind{
 		return frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.NoChecksum(), g.body(42))
 	}},
 	{"partial-checksum", func(g *generator, src, dst station) []byte {
-		make := []func(dst, src ovs.MAC, opts ...frame.Option) []byte{frame.UDP4, frame.UDP6, frame.TCP4, frame.TCP6}[g.IntN(4)]
-		return make(dst.mac, src.mac, frame.Tagged(src.tags...), frame.PartialChecksum(), g.body(74))
+		build := []func(dst, src ovs.MAC, opts ...frame.Option) []byte{frame.UDP4, frame.UDP6, frame.TCP4, frame.TCP6}[g.IntN(4)]
+		return build(dst.mac, src.mac, frame.Tagged(src.tags...), frame.PartialChecksum(), g.body(74))
 	}},
 	{"tunnel-port", func(g *generator, src, dst station) []byte {
 		return frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.Ports(4789, 40000), g.body(42))
@@ -158,8 +158,8 @@ func toward(mac ovs.MAC) func(g *generator, src, dst station) []byte {
 
 func fragment(offset uint16, more bool) func(g *generator, src, dst station) []byte {
 	return func(g *generator, src, dst station) []byte {
-		make := []func(dst, src ovs.MAC, opts ...frame.Option) []byte{frame.UDP4, frame.UDP6, frame.TCP4, frame.TCP6}[g.IntN(4)]
-		return make(dst.mac, src.mac, frame.Tagged(src.tags...), frame.Fragment(offset, more), g.body(90))
+		build := []func(dst, src ovs.MAC, opts ...frame.Option) []byte{frame.UDP4, frame.UDP6, frame.TCP4, frame.TCP6}[g.IntN(4)]
+		return build(dst.mac, src.mac, frame.Tagged(src.tags...), frame.Fragment(offset, more), g.body(90))
 	}
 }
 
