@@ -27,7 +27,7 @@ conformance: packages build ## compare OVS with and without the lane on N random
 	$(GO) test -count=1 -timeout 0 -v -run TestRandomBridges ./test/conformance -args -cases $(N) -seed $(SEED) -frames $(FRAMES)
 
 mutants: packages build ## break the program on purpose, and see that the comparison notices (root, clang-19)
-	$(GO) test -count=1 -timeout 0 -v -run TestMutants ./test/conformance -args -mutants
+	$(GO) test -tags mutants -count=1 -timeout 0 -v -run TestMutants ./test/conformance
 
 packages: ## install the Debian packages that demo and test need (root)
 	@test/setup/install-packages

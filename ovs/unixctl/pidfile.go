@@ -45,7 +45,7 @@ func idOf(info fs.FileInfo) fileID {
 	if st == nil {
 		return fileID{}
 	}
-	return fileID{uint64(st.Dev), st.Ino}
+	return fileID{st.Dev, st.Ino}
 }
 
 // held remembers the pidfiles of this process and keeps them open. They must

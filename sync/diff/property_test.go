@@ -17,7 +17,6 @@ import (
 // The universe is small enough to try every frame, and rich enough for tables
 // to share keys and differ in all that a port or row can differ in.
 var (
-	bridges  = []string{"br0", "br1"}
 	vlans    = []ovs.VLAN{0, 10, 20}
 	devices  = []int{1, 2, 3, 4}
 	stations = []byte{1, 2, 3}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 )
 
@@ -136,15 +135,4 @@ func (a arrivals) explain(sent []*Frame) string {
 		lines = append(lines[:8], fmt.Sprintf("    and %d more", len(lines)-8))
 	}
 	return "  received differently:\n" + strings.Join(lines, "\n") + "\n"
-}
-
-// source and destination read a frame's addresses; zero when it is cut off.
-func (f *Frame) source() ovs.MAC      { return macAt(f.Data, 6) }
-func (f *Frame) destination() ovs.MAC { return macAt(f.Data, 0) }
-
-func macAt(b []byte, at int) (m ovs.MAC) {
-	if len(b) >= at+6 {
-		copy(m[:], b[at:])
-	}
-	return m
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build mutants
+
 package conformance
 
 import (
@@ -13,10 +15,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 )
 
-var (
-	tryMutants = flag.Bool("mutants", false, "break the program in every way known, and see that it is noticed")
-	onlyMutant = flag.String("mutant", "", "with -mutants: only those with this in their name")
-)
+var onlyMutant = flag.String("mutant", "", "only mutants with this in their name")
 
 // mutantCases is how many cases a mutant may survive.
 const mutantCases = 100
@@ -24,9 +23,6 @@ const mutantCases = 100
 // A program that was broken on purpose is caught. What fails with the program
 // as it is does not count.
 func TestMutants(t *testing.T) {
-	if !*tryMutants {
-		t.Skip("takes long: see make mutants")
-	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
