@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -83,18 +84,11 @@ func (l *Lane) measureTicks(d time.Duration) (float64, error) {
 	measured := float64(last-first) / time.Since(start).Seconds()
 	best := 100.0
 	for _, hz := range []float64{250, 300, 1000} {
-		if abs(measured-hz) < abs(measured-best) {
+		if math.Abs(measured-hz) < math.Abs(measured-best) {
 			best = hz
 		}
 	}
 	return best, nil
-}
-
-func abs(f float64) float64 {
-	if f < 0 {
-		return -f
-	}
-	return f
 }
 
 // stamp returns the keep-alive stamp of now; 0, which makes the next frame a

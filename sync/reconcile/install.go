@@ -164,6 +164,9 @@ func (in *installer) rule(r plan.Rule) bpf.Rule {
 	}
 }
 
+// The plan must not want more bridges than the kernel's tables can number.
+const _ = uint(bpf.MaxBridges - plan.MaxBridges)
+
 // number gives a bridge's number, a free one to a bridge that has none. When
 // none is free, those of bridges without a port are given up: their rows went
 // with their ports.
