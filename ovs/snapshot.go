@@ -72,9 +72,35 @@ type Detail struct {
 	// SpanningTree holds the state of each interface that takes part in STP
 	// or RSTP by its name (stp/show, rstp/show); nil when neither is on.
 	SpanningTree map[string]string
+	// Bonds holds the state of each port of several interfaces by Port:name
+	// (bond/show). One that ovs-vswitchd does not know yet is missing.
+	Bonds map[string]Bond
 	// FDB is the MAC learning table (fdb/show).
 	FDB []FDBEntry
 }
+
+// Bond is what ovs-vswitchd says of a port of several interfaces.
+type Bond struct {
+	// Mode is "active-backup", "balance-slb" or "balance-tcp".
+	Mode string
+	// LACP is one of the constants below; Fallback tells that the bond works
+	// as active-backup without a partner (lacp-fallback-ab).
+	LACP     string
+	Fallback bool
+	// Active is the active member's Interface:name; "" for none.
+	Active string
+	// Enabled tells of each member, by Interface:name, whether it carries
+	// frames.
+	Enabled map[string]bool
+}
+
+// The states of LACP in a Bond. Negotiated tells of the bond, not of each
+// member.
+const (
+	LACPOff        = "off"
+	LACPConfigured = "configured"
+	LACPNegotiated = "negotiated"
+)
 
 // PortConfig is what OpenFlow says of a port: its name, and the config bits
 // (ofp_port_config) that change what NORMAL does.
@@ -132,6 +158,8 @@ type Interface struct {
 	IfIndex int
 	// Error is Interface:error.
 	Error string
+	// MACInUse is Interface:mac_in_use, "" when not known.
+	MACInUse string
 	// AdminState and LinkState are "up", "down" or "" when not known.
 	AdminState, LinkState string
 	// IngressPolicing tells whether any ingress_policing_rate column

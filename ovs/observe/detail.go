@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/bond"
 	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/flow"
 	"github.com/ovs-xdp/ovs-xdp/ovs/stp"
@@ -101,12 +102,17 @@ func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
 	if err != nil {
 		return refused(err)
 	}
+	bonds, err := o.bonds(ctx, b)
+	if err != nil {
+		return refused(err)
+	}
 	return answer{detail: &ovs.Detail{
 		Rules:        of.rules,
 		HiddenRules:  of.hiddenRules,
 		FragMode:     of.fragMode,
 		PortConfig:   of.portConfig,
 		SpanningTree: states,
+		Bonds:        bonds,
 		FDB:          table,
 	}}, nil
 }
@@ -138,6 +144,34 @@ func (o *Observer) spanningTree(ctx context.Context, b *ovs.Bridge) (map[string]
 				all[name] = state
 			}
 		}
+	}
+	return all, nil
+}
+
+// bonds reads the state of the ports of several interfaces. ovs-vswitchd does
+// not know one that was just added.
+func (o *Observer) bonds(ctx context.Context, b *ovs.Bridge) (map[string]ovs.Bond, error) {
+	var all map[string]ovs.Bond
+	for i := range b.Ports {
+		p := &b.Ports[i]
+		if len(p.Interfaces) < 2 {
+			continue
+		}
+		text, err := o.config.Control.Call(ctx, "bond/show", p.Name)
+		if _, ok := errors.AsType[*unixctl.CommandError](err); ok {
+			continue
+		}
+		if err != nil {
+			return nil, controlError(err)
+		}
+		state, err := bond.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = make(map[string]ovs.Bond)
+		}
+		all[p.Name] = state
 	}
 	return all, nil
 }

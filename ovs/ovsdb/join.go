@@ -130,6 +130,7 @@ func (c *content) port(row portRow) (ovs.Port, error) {
 			OFPort:          deref(i.OFPort),
 			IfIndex:         deref(i.IfIndex),
 			Error:           deref(i.Error),
+			MACInUse:        deref(i.MACInUse),
 			AdminState:      deref(i.AdminState),
 			LinkState:       deref(i.LinkState),
 			IngressPolicing: i.PolicingRate != 0 || i.PolicingPacketsRate != 0,

@@ -54,12 +54,16 @@ type portRow struct {
 }
 
 type interfaceRow struct {
-	UUID                string            `ovsdb:"_uuid"`
-	Name                string            `ovsdb:"name"`
-	Type                string            `ovsdb:"type"`
-	OFPort              *int              `ovsdb:"ofport"`
-	IfIndex             *int              `ovsdb:"ifindex"`
-	Error               *string           `ovsdb:"error"`
+	UUID     string  `ovsdb:"_uuid"`
+	Name     string  `ovsdb:"name"`
+	Type     string  `ovsdb:"type"`
+	OFPort   *int    `ovsdb:"ofport"`
+	IfIndex  *int    `ovsdb:"ifindex"`
+	Error    *string `ovsdb:"error"`
+	MACInUse *string `ovsdb:"mac_in_use"`
+	// LACPCurrent is not in the Snapshot: a bond whose member changes it has
+	// to be asked about (bond/show).
+	LACPCurrent         *bool             `ovsdb:"lacp_current"`
 	AdminState          *string           `ovsdb:"admin_state"`
 	LinkState           *string           `ovsdb:"link_state"`
 	PolicingRate        int               `ovsdb:"ingress_policing_rate"`
