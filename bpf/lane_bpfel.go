@@ -42,13 +42,16 @@ const (
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
 	laneLimitsEVENT_WINDOW_SHIFT laneLimits = 6
 	laneLimitsEVENT_BURST        laneLimits = 32
+	laneLimitsBOND_LEGS          laneLimits = 16
 )
 
 type lanePort struct {
 	_       structs.HostLayout
 	Rule    lanePortRule
 	Ifindex uint32
-	Unused  [13]uint32
+	Bundle  uint32
+	Legs    [16]uint16
+	Unused  [4]uint32
 	Vlans   [64]uint64
 	Budget  uint64
 	Unused2 [7]uint64
@@ -56,7 +59,7 @@ type lanePort struct {
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [25]uint64
+	Frames        [26]uint64
 	Bytes         [3]uint64
 	Sent          uint64
 	EventsLimited uint64
@@ -87,21 +90,22 @@ const (
 	laneReasonREASON_NEW_SOURCE     laneReason = 8
 	laneReasonREASON_MOVED_SOURCE   laneReason = 9
 	laneReasonREASON_SPOOFED_SOURCE laneReason = 10
-	laneReasonREASON_MIRRORED       laneReason = 11
-	laneReasonREASON_GROUP          laneReason = 12
-	laneReasonREASON_NOT_IP         laneReason = 13
-	laneReasonREASON_ND             laneReason = 14
-	laneReasonREASON_KEEPALIVE      laneReason = 15
-	laneReasonREASON_UNKNOWN        laneReason = 16
-	laneReasonREASON_MOVED          laneReason = 17
-	laneReasonREASON_HAIRPIN        laneReason = 18
-	laneReasonREASON_EGRESS_CLOSED  laneReason = 19
-	laneReasonREASON_PROTECTED      laneReason = 20
-	laneReasonREASON_TOO_LONG       laneReason = 21
-	laneReasonREASON_CHECKSUM       laneReason = 22
-	laneReasonREASON_NO_DEVICE      laneReason = 23
-	laneReasonREASON_NO_HEADROOM    laneReason = 24
-	laneReasonREASON_COUNT          laneReason = 25
+	laneReasonREASON_REFLECTED      laneReason = 11
+	laneReasonREASON_MIRRORED       laneReason = 12
+	laneReasonREASON_GROUP          laneReason = 13
+	laneReasonREASON_NOT_IP         laneReason = 14
+	laneReasonREASON_ND             laneReason = 15
+	laneReasonREASON_KEEPALIVE      laneReason = 16
+	laneReasonREASON_UNKNOWN        laneReason = 17
+	laneReasonREASON_MOVED          laneReason = 18
+	laneReasonREASON_HAIRPIN        laneReason = 19
+	laneReasonREASON_EGRESS_CLOSED  laneReason = 20
+	laneReasonREASON_PROTECTED      laneReason = 21
+	laneReasonREASON_TOO_LONG       laneReason = 22
+	laneReasonREASON_CHECKSUM       laneReason = 23
+	laneReasonREASON_NO_DEVICE      laneReason = 24
+	laneReasonREASON_NO_HEADROOM    laneReason = 25
+	laneReasonREASON_COUNT          laneReason = 26
 )
 
 type laneRenewal struct {
@@ -144,6 +148,8 @@ const (
 	laneRuleFlagRULE_NATIVE_TAGGED   laneRuleFlag = 128
 	laneRuleFlagRULE_NATIVE_UNTAGGED laneRuleFlag = 256
 	laneRuleFlagRULE_DECLARED        laneRuleFlag = 512
+	laneRuleFlagRULE_BOND            laneRuleFlag = 1024
+	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 2048
 )
 
 // Names of all BPF objects in the ELF.

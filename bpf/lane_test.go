@@ -52,7 +52,7 @@ func TestLane(t *testing.T) {
 	var counted []string
 	for _, group := range [][]laneTest{
 		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
-		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(),
+		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(),
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -52,7 +52,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("%v", seen)
 	for _, reason := range []string{"lane", "would", "vlan", "new-source", "moved-source", "group", "group-source",
-		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "protected", "too-long", "spoofed-source", "mirrored"} {
+		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "protected", "too-long", "spoofed-source", "mirrored", "reflected"} {
 		if seen[reason] < 10 {
 			t.Errorf("reason %q came %d times in %d frames", reason, seen[reason], tables*frames)
 		}
@@ -137,11 +137,29 @@ func (w *world) randomTables(rng *rand.Rand) *plan.Tables {
 				r.VLANs.Add(v)
 			}
 		}
+		if len(tab.Ports) > 0 && !often() { // a further member of the last port's bond
+			last := tab.Ports[len(tab.Ports)-1].Rule
+			if r.Bundle = last.Bundle; r.Bundle == 0 {
+				r.Bundle = tab.Ports[len(tab.Ports)-1].IfIndex
+			}
+			r.Reflects = rng.IntN(2) == 0
+		}
+		if rng.IntN(5) == 0 { // a bond with one leg: the hash is the program's own
+			leg := w.dev[rng.IntN(len(w.dev)-1)]
+			for i := range r.Legs {
+				r.Legs[i] = leg
+			}
+		}
 		tab.Ports = append(tab.Ports, plan.Port{IfIndex: ifindex, Mode: plan.Native, Rule: r})
 		w.must(w.lane.AddPort(ifindex, ModeTarget))
+	}
+	for _, p := range tab.Ports {
+		r, ifindex := p.Rule, p.IfIndex
+		bridge := slices.Index(modelBridges, r.Bridge)
 		w.must(w.lane.SetRule(ifindex, Rule{
 			Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe, Protected: r.Protected, Checksum: r.Checksum, Declared: r.Declared,
 			VLANMode: VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs, MaxFrame: r.MaxFrame, Bridge: uint8(bridge), KeepAlive: r.KeepAlive,
+			Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects,
 		}))
 	}
 	tab.Sort()
@@ -204,6 +222,11 @@ func (w *world) randomFrame(rng *rand.Rand, tab *plan.Tables) plan.Frame {
 	f := plan.Frame{
 		IfIndex: r.IfIndex, VID: r.VLAN, Src: r.MAC, Dst: modelMAC(rng.IntN(8)),
 		Len: []int{60, 114, 115, 1514, 1515}[rng.IntN(5)],
+	}
+	for _, p := range tab.Ports {
+		if p.Rule.Bundle == r.IfIndex && rng.IntN(2) == 0 {
+			f.IfIndex = p.IfIndex
+		}
 	}
 	if in := tab.Port(f.IfIndex).Rule; in.VLANMode == plan.Access || in.VLANMode == plan.NativeUntagged && rng.IntN(2) == 0 {
 		f.VID = 0

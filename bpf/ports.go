@@ -38,6 +38,15 @@ type Rule struct {
 	// Declared tells that the port has an attached-mac: it can't mark other
 	// ports' declared stations as moved.
 	Declared bool
+	// Bundle is the device that rows of the port's stations name; 0 is the
+	// port's own. In a bond it is the first member.
+	Bundle int
+	// Legs holds, for a Bundle, the devices that frames to the bond leave by, by
+	// hash bucket; 0 lets the frames of that bucket pass. All 0: not a bond.
+	Legs [Legs]int
+	// Reflects tells that other members of the bond may hand back what was sent
+	// by one: a known source does not mark its row.
+	Reflects bool
 	// Checksum guards against frames whose L4 checksum is not finished.
 	Checksum bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in; VLANs holds
@@ -53,6 +62,9 @@ type Rule struct {
 	// KeepAlive is the interval at which a frame of each station passes.
 	KeepAlive time.Duration
 }
+
+// Legs is how many buckets frames to a bond are hashed into.
+const Legs = int(laneLimitsBOND_LEGS)
 
 // Port is a device on the lane.
 type Port struct {
@@ -151,6 +163,8 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Protected, laneRuleFlagRULE_PROTECTED},
 		{r.Checksum, laneRuleFlagRULE_CHECKSUM},
 		{r.Declared, laneRuleFlagRULE_DECLARED},
+		{r.Legs != [Legs]int{}, laneRuleFlagRULE_BOND},
+		{r.Reflects, laneRuleFlagRULE_REFLECTS},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},
@@ -228,6 +242,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	p := &l.ports.slots[slot]
 	l.ports.setWord(slot, 0)
 	p.Vlans = [64]uint64{}
+	p.Bundle = uint32(slot)
 	if err := l.attach(ifindex, mode); err != nil {
 		return errors.Join(err, l.coll.Maps[laneMapTargets].Delete(uint32(slot)))
 	}
@@ -245,28 +260,55 @@ func (l *Lane) ClosePort(ifindex int) {
 	}
 }
 
-// SetRule changes what the program does with a port. A change of the VLANs
-// lets frames from the port pass until it is whole.
+// SetRule changes what the program does with a port. A change of the VLANs or
+// the bundle lets frames from the port pass until it is whole.
 func (l *Lane) SetRule(ifindex int, r Rule) error {
 	slot, ok := l.ports.slotOf(ifindex)
 	if !ok {
 		return fmt.Errorf("set rule of device %d: it is not on the lane", ifindex)
 	}
-	if old := l.ports.rules[ifindex]; old.VLANs != r.VLANs {
+	bundle := slot
+	if r.Bundle != 0 {
+		if bundle, ok = l.ports.slotOf(r.Bundle); !ok {
+			return fmt.Errorf("set rule of device %d: device %d, which stands for its bond, is not on the lane", ifindex, r.Bundle)
+		}
+	}
+	old, p := l.ports.rules[ifindex], &l.ports.slots[slot]
+	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs {
 		l.ports.setWord(slot, 0)
+	}
+	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) {
 		if old != (Rule{}) {
 			if err := l.grace.Wait(); err != nil {
 				return err
 			}
 		}
 		for i, w := range r.VLANs {
-			atomic.StoreUint64(&l.ports.slots[slot].Vlans[i], w)
+			atomic.StoreUint64(&p.Vlans[i], w)
 		}
+		atomic.StoreUint32(&p.Bundle, uint32(bundle))
+	}
+	// No grace period: whichever leg a program finds says itself whether
+	// frames may be sent to it.
+	for i, leg := range r.Legs {
+		p.Legs[i] = l.ports.legSlot(leg)
 	}
 	l.ports.rules[ifindex] = r
 	l.ports.setWord(slot, r.pack(l.ticks).word())
 	return nil
 }
+
+// legSlot returns the slot of a leg, or one that no port has.
+func (t *portTable) legSlot(ifindex int) uint16 {
+	slot, ok := t.slotOf(ifindex)
+	if !ok {
+		return noLeg
+	}
+	return uint16(slot)
+}
+
+// noLeg is a slot beyond the largest table: the program finds no port there.
+const noLeg = maxPorts
 
 // RemovePort takes a device off the lane, with every row that points at it.
 func (l *Lane) RemovePort(ifindex int) error {
@@ -292,6 +334,14 @@ func (l *Lane) RemovePort(ifindex int) error {
 	}
 	atomic.StoreUint32(&l.ports.slots[slot].Ifindex, 0)
 	l.ports.cleared[slot] = struct{}{}
+	// No bond leads to the slot any more, whoever gets it next.
+	for s := range l.ports.slots {
+		for i, leg := range l.ports.slots[s].Legs {
+			if int(leg) == slot {
+				l.ports.slots[s].Legs[i] = noLeg
+			}
+		}
+	}
 	delete(l.ports.modes, ifindex)
 	delete(l.ports.rules, ifindex)
 	return errors.Join(errs...)

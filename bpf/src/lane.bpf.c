@@ -17,6 +17,7 @@
 #include "maps.h"
 #include "fdb.h"
 #include "frame.h"
+#include "bond.h"
 #include "checksum.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
@@ -110,7 +111,7 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 	return vlan != 0;
 }
 
-static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
+static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p,
 					       struct port_counters *c, struct frame *f,
 					       struct route *route, bool beside)
 {
@@ -118,7 +119,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	union row_word src, dst;
 	struct port *target;
 	__u64 now = bpf_jiffies64(), domain, *place;
-	__u32 dst_slot, len;
+	__u32 dst_slot, len, bundle = p->bundle;
 	__u16 vlan, stamp;
 	bool tagged;
 
@@ -144,15 +145,17 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_GROUP_SOURCE;
 	place = fdb_find(f->src | domain, &src);
 	if (!place) {
-		notify(p, c, f->src | domain, slot, EVENT_NEW);
+		notify(p, c, f->src | domain, bundle, EVENT_NEW);
 		return REASON_NEW_SOURCE;
 	}
-	if (src.row.slot != slot && (src.row.flags & ROW_DECLARED) && (in.flags & RULE_DECLARED))
+	if (src.row.slot != bundle && (in.flags & RULE_REFLECTS) && f->type != ETH_P_ARP)
+		return REASON_REFLECTED;
+	if (src.row.slot != bundle && (src.row.flags & ROW_DECLARED) && (in.flags & RULE_DECLARED))
 		return REASON_SPOOFED_SOURCE;
-	if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {
-		if (src.row.slot != slot && (!(src.row.flags & ROW_MOVED) || src.row.seen != slot))
-			notify(p, c, f->src | domain, slot, EVENT_MOVED);
-		fdb_sighted(place, src, slot);
+	if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {
+		if (src.row.slot != bundle && (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle))
+			notify(p, c, f->src | domain, bundle, EVENT_MOVED);
+		fdb_sighted(place, src, bundle);
 		return REASON_MOVED_SOURCE;
 	}
 
@@ -182,13 +185,20 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_UNKNOWN;
 	if (dst.row.flags & ROW_MOVED)
 		return REASON_MOVED;
-	if (dst.row.slot == slot)
+	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	dst_slot = dst.row.slot;
 	target = bpf_map_lookup_elem(&ports, &dst_slot);
 	if (!target)
 		return REASON_NO_DEVICE;
 	out = port_rule(target).rule;
+	if (out.flags & RULE_BOND) {
+		dst_slot = target->legs[bond_bucket(ctx, f)];
+		target = bpf_map_lookup_elem(&ports, &dst_slot);
+		if (!target)
+			return REASON_NO_DEVICE;
+		out = port_rule(target).rule;
+	}
 	if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)
 		return REASON_EGRESS_CLOSED;
 	if (in.flags & out.flags & RULE_PROTECTED)
@@ -274,7 +284,7 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		return XDP_PASS;
 
 	f.len = ctx->data_end - ctx->data;
-	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
+	reason = lane_decide(ctx, p, c, &f, &route, beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)

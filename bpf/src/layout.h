@@ -22,6 +22,8 @@ enum limits {
 	/* Unit of the event budget's window, and events a port may send in it. */
 	EVENT_WINDOW_SHIFT = 6,
 	EVENT_BURST = 32,
+	/* Buckets that frames to a bond are hashed into. */
+	BOND_LEGS = 16,
 };
 
 /*
@@ -47,6 +49,11 @@ enum rule_flag {
 	RULE_NATIVE_UNTAGGED = 1 << 8,
 	/* The port has an attached-mac: it can't take other ports' stations. */
 	RULE_DECLARED = 1 << 9,
+	/* The port stands for a bond: frames to it leave by one of its legs. */
+	RULE_BOND = 1 << 10,
+	/* A member of a bond whose other members may hand back what was sent by
+	 * one of them, and OVS drops it. */
+	RULE_REFLECTS = 1 << 11,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -72,7 +79,13 @@ struct port {
 	};
 	/* The device; 0 marks a free slot. */
 	__u32 ifindex;
-	__u32 unused[13];
+	/* Slot that rows of the port's stations name: its own, or in a bond that
+	 * of the first member. */
+	__u32 bundle;
+	/* RULE_BOND: slot of the member that frames of each bucket leave by; one
+	 * that is not there is a slot without RULE_EGRESS. */
+	__u16 legs[BOND_LEGS];
+	__u32 unused[4];
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];
@@ -152,6 +165,8 @@ enum reason {
 	REASON_MOVED_SOURCE,
 	/* the source is declared on another port, and this one has its own */
 	REASON_SPOOFED_SOURCE,
+	/* the source is known on another port, and the bond may reflect it */
+	REASON_REFLECTED,
 	/* a mirror selects frames from the source */
 	REASON_MIRRORED,
 	/* broadcast or multicast */

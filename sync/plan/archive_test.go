@@ -245,7 +245,7 @@ func tablesText(t Tables) string {
 			name string
 		}{
 			{r.Watch, "watch"}, {r.Ingress, "ingress"}, {r.Egress, "egress"}, {r.Observe, "observe"},
-			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"},
+			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"}, {r.Reflects, "reflects"},
 		} {
 			if f.on {
 				b.WriteString(" " + f.name)
@@ -257,6 +257,12 @@ func tablesText(t Tables) string {
 		if r == (Rule{Bridge: r.Bridge}) {
 			b.WriteByte('\n')
 			continue
+		}
+		if r.Bundle != 0 {
+			fmt.Fprintf(&b, " bundle=%d", r.Bundle)
+		}
+		if r.Legs != [Legs]int{} {
+			fmt.Fprintf(&b, " legs=%v", r.Legs)
 		}
 		fmt.Fprintf(&b, " %s vid=%d vlans=%s max=%d keepalive=%v\n", r.VLANMode, r.VID, r.VLANs, r.MaxFrame, r.KeepAlive)
 	}

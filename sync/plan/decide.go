@@ -14,6 +14,8 @@ type Frame struct {
 	Src, Dst ovs.MAC
 	// Len is in bytes, Ethernet header included, tag not.
 	Len int
+	// Bucket is what its addresses and ports hash to, for a bond: 0 to Legs-1.
+	Bucket int
 }
 
 // Verdict is what the lane does with a frame.
@@ -36,6 +38,10 @@ func (t *Tables) Decide(f Frame) Verdict {
 	if in == nil || in.Mode == Target || !in.Rule.Watch {
 		return pass("port-closed")
 	}
+	bundle := f.IfIndex
+	if in.Rule.Bundle != 0 {
+		bundle = in.Rule.Bundle
+	}
 	vlan := f.VID
 	if vlan == 0 {
 		vlan = in.Rule.VID
@@ -50,9 +56,11 @@ func (t *Tables) Decide(f Frame) Verdict {
 	switch {
 	case src == nil:
 		return pass("new-source")
-	case src.IfIndex != f.IfIndex && src.Declared && in.Rule.Declared:
+	case src.IfIndex != bundle && in.Rule.Reflects:
+		return pass("reflected")
+	case src.IfIndex != bundle && src.Declared && in.Rule.Declared:
 		return pass("spoofed-source")
-	case src.IfIndex != f.IfIndex || src.Moved:
+	case src.IfIndex != bundle || src.Moved:
 		return pass("moved-source")
 	case f.Dst.IsGroup():
 		return pass("group")
@@ -67,10 +75,13 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("unknown")
 	case dst.Moved:
 		return pass("moved")
-	case dst.IfIndex == f.IfIndex:
+	case dst.IfIndex == bundle:
 		return pass("hairpin")
 	}
 	out := t.Port(dst.IfIndex)
+	if out != nil && out.Rule.Legs != [Legs]int{} {
+		out = t.Port(out.Rule.Legs[f.Bucket%Legs])
+	}
 	switch {
 	case out == nil:
 		return pass("no-device")
@@ -83,7 +94,7 @@ func (t *Tables) Decide(f Frame) Verdict {
 	case in.Rule.Observe:
 		return pass("would")
 	}
-	v := Verdict{IfIndex: dst.IfIndex, VID: vlan, Reason: "lane"}
+	v := Verdict{IfIndex: out.IfIndex, VID: vlan, Reason: "lane"}
 	if out.Rule.VLANMode == Access || (out.Rule.VLANMode == NativeUntagged && vlan == out.Rule.VID) {
 		v.VID = 0
 	}

@@ -40,7 +40,7 @@ func (b *builder) declared(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*la
 		if lp == nil {
 			continue
 		}
-		row, ok := lp.row(br, keys, lp.Rule.VID, mac)
+		row, ok := lp.row(br, keys, lp.vid, mac)
 		if !ok {
 			continue
 		}

@@ -4,6 +4,8 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
+	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
@@ -35,10 +37,13 @@ func (b *builder) judgeInterface(subject string, iface *ovs.Interface) (Link, bo
 		return refuse(NotReady, "OVS has not taken up device %s yet", iface.Name)
 	case iface.IfIndex != link.IfIndex:
 		return refuse(NotReady, "OVS still holds an earlier device %s (ifindex %d, now %d)", iface.Name, iface.IfIndex, link.IfIndex)
-	case !link.Up || iface.AdminState == "down" || iface.LinkState == "down":
-		return refuse(LinkDown, "device %s is down or has no carrier", link.Name)
 	}
 	return link, true
+}
+
+// isDown tells a device that the kernel or OVS says is down.
+func isDown(iface *ovs.Interface, link Link) bool {
+	return !link.Up || iface.AdminState == "down" || iface.LinkState == "down"
 }
 
 // attachMode decides how the program gets onto a device, or refuses.
@@ -46,6 +51,9 @@ func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 	switch {
 	case link.StripsVLAN:
 		b.refuse(subject, VLANOffload, "device %s takes VLAN tags off before XDP sees them: ethtool -K %s rxvlan off", link.Name, link.Name)
+		return 0, false
+	case link.Driver == "veth" && link.HidesTags == Yes:
+		b.refuse(subject, VLANOffload, "%s", hiddenTags(link))
 		return 0, false
 	case link.OtherXDP != "":
 		b.refuse(subject, OtherProgram, "XDP program %s is attached to %s", link.OtherXDP, link.Name)
@@ -59,8 +67,18 @@ func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 		return 0, false
 	case link.NativeXDP == No:
 		return Generic, true
-	case link.Driver == "veth":
+	case link.Driver == "veth" && link.HidesTags == Unknown:
 		return Veth, true
 	}
 	return Native, true
+}
+
+// hiddenTags says what to do about a veth whose tags XDP can't see.
+func hiddenTags(link Link) string {
+	if link.Peer == "" {
+		return fmt.Sprintf("the peer of device %s is in a network namespace that could not be found: it may hand over VLAN tags "+
+			"beside the frames, which XDP cannot see before Linux 6.8", link.Name)
+	}
+	return fmt.Sprintf("peer %s of device %s hands over VLAN tags beside the frames, which XDP cannot see before Linux 6.8: %s",
+		link.Peer, link.Name, strings.TrimSpace(link.PeerReach+" ethtool -K "+link.Peer+" tx-vlan-offload off tx-vlan-stag-hw-insert off"))
 }

@@ -75,14 +75,19 @@ func readBridgeKeys(ids map[string]string) bridgeKeys {
 // asked for its detail.
 func Wanted(b *ovs.Bridge) bool { return readBridgeKeys(b.ExternalIDs).offload != Off }
 
-// readPortKey returns the strictest of what the Port and its Interface ask
+// readPortKey returns the strictest of what the Port and its Interfaces ask
 // for; a value that can't be read means off, and is told.
 func readPortKey(p *ovs.Port) (Offload, string) {
 	got := On
-	for _, src := range []struct {
+	type source struct {
 		table string
 		ids   map[string]string
-	}{{"Port", p.ExternalIDs}, {"Interface", p.Interfaces[0].ExternalIDs}} {
+	}
+	sources := []source{{"Port", p.ExternalIDs}}
+	for i := range p.Interfaces {
+		sources = append(sources, source{"Interface", p.Interfaces[i].ExternalIDs})
+	}
+	for _, src := range sources {
 		v, ok := src.ids[KeyOffload]
 		if !ok {
 			continue

@@ -23,6 +23,12 @@ type Link struct {
 	// NativeXDP tells whether the driver runs XDP programs that redirect;
 	// Transmits whether it takes redirected frames now.
 	NativeXDP, Transmits Answer
+	// HidesTags tells, of a veth before Linux 6.8, whether its peer may hand
+	// over VLAN tags beside the frames, unseen by XDP; Unknown where XDP can
+	// ask. Peer is the peer's name, "" when it is not found, and PeerReach what
+	// a command begins with that runs in its network namespace.
+	HidesTags       Answer
+	Peer, PeerReach string
 	// OtherXDP is the name and id of somebody else's XDP program on the
 	// device; "" when there is none.
 	OtherXDP string

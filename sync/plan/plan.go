@@ -126,40 +126,23 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		if p == nil {
 			continue
 		}
-		p.Rule.KeepAlive = keepAlive
-		p.Rule.Observe = keys.offload == Observe
-		if out.State == StateRefused {
-			p.Rule = Rule{Bridge: br.Name}
+		for _, d := range p.devices {
+			d.Rule.KeepAlive = keepAlive
+			d.Rule.Observe = keys.offload == Observe
+			if out.State == StateRefused {
+				d.Rule = Rule{Bridge: br.Name}
+			}
+			b.Tables.Ports = append(b.Tables.Ports, d)
 		}
-		b.Tables.Ports = append(b.Tables.Ports, p.Port)
-		ports[uint32(br.Ports[i].Interfaces[0].OFPort)] = p
+		// The MAC table names a bond by any of its members.
+		for _, iface := range br.Ports[i].Interfaces {
+			ports[uint32(iface.OFPort)] = p
+		}
 	}
 	b.Bridges = append(b.Bridges, out)
 	if out.State != StateRefused {
 		b.rows(br, keys, ports)
 	}
-}
-
-// lanePort is a port of the tables with what its rows need to know.
-type lanePort struct {
-	Port
-	subject string // "br0/tap1"
-	// fromMirrored and toMirrored hold the VLANs whose frames from and to the
-	// port a mirror copies.
-	fromMirrored, toMirrored ovs.VLANSet
-}
-
-// row makes a row of a station on the port, or tells that there is none.
-func (p *lanePort) row(br *ovs.Bridge, keys bridgeKeys, vlan ovs.VLAN, mac ovs.MAC) (Row, bool) {
-	if p == nil || mac.IsGroup() || mac.IsZero() || !p.Rule.VLANs.Has(vlan) {
-		return Row{}, false
-	}
-	return Row{
-		Key:      Key{Bridge: br.Name, VLAN: vlan, MAC: mac},
-		IfIndex:  p.IfIndex,
-		Target:   inCanary(mac, keys.canary) && !isReserved(mac) && !p.toMirrored.Has(vlan),
-		Mirrored: p.fromMirrored.Has(vlan),
-	}, true
 }
 
 // rows turns the MAC table and the declared stations into rows.

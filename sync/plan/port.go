@@ -6,6 +6,33 @@ import "github.com/ovs-xdp/ovs-xdp/ovs"
 
 const etherHeader = 14 // bytes
 
+// lanePort is a Port on the lane: its devices, and what its rows need to know.
+type lanePort struct {
+	subject string // "br0/tap1"
+	// devices holds what goes into the tables. Rows of the port's stations name
+	// the first.
+	devices []Port
+	// declared is Rule.VID and vlans Rule.VLANs of all devices.
+	vid   ovs.VLAN
+	vlans ovs.VLANSet
+	// fromMirrored and toMirrored hold the VLANs whose frames from and to the
+	// port a mirror copies.
+	fromMirrored, toMirrored ovs.VLANSet
+}
+
+// row makes a row of a station on the port, or tells that there is none.
+func (p *lanePort) row(br *ovs.Bridge, keys bridgeKeys, vlan ovs.VLAN, mac ovs.MAC) (Row, bool) {
+	if p == nil || mac.IsGroup() || mac.IsZero() || !p.vlans.Has(vlan) {
+		return Row{}, false
+	}
+	return Row{
+		Key:      Key{Bridge: br.Name, VLAN: vlan, MAC: mac},
+		IfIndex:  p.devices[0].IfIndex,
+		Target:   inCanary(mac, keys.canary) && !isReserved(mac) && !p.toMirrored.Has(vlan),
+		Mirrored: p.fromMirrored.Has(vlan),
+	}, true
+}
+
 // port makes the lane's port of a Port, or nil when it stays with OVS.
 func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors) *lanePort {
 	subject := br.Name + "/" + p.Name
@@ -16,10 +43,6 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 	if p.Name == br.Name {
 		return nil // the bridge's own port: frames to it are for the host
 	}
-	if len(p.Interfaces) != 1 {
-		return refuse(Bond, "a bond of %d interfaces", len(p.Interfaces))
-	}
-	iface := &p.Interfaces[0]
 	role, bad := readPortKey(p)
 	if bad != "" {
 		return refuse(BadKey, "%s", bad)
@@ -30,20 +53,11 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 	if name, ok := m.output[p.Name]; ok {
 		return refuse(Mirrored, "the port is the output of mirror %q, and OVS drops what it sends", name)
 	}
-	link, ok := b.judgeInterface(subject, iface)
-	if !ok {
-		return nil
-	}
-	if holder, taken := b.devices[link.IfIndex]; taken {
-		return refuse(SharedDevice, "device %s is on the lane already as %s", link.Name, holder)
-	}
 	if pt := p.OtherConfig["priority-tags"]; pt != "" && pt != "never" && pt != "false" {
 		return refuse(PriorityTags, "other_config:priority-tags=%s", pt)
 	}
-
 	rule := Rule{
-		Bridge: br.Name, Watch: role == On, Ingress: role == On, Egress: true,
-		Protected: p.Protected, Checksum: !link.Physical, MaxFrame: link.MTU + etherHeader,
+		Bridge: br.Name, Watch: role == On, Ingress: role == On, Egress: true, Protected: p.Protected,
 	}
 	if !vlanRule(p, &rule) {
 		return refuse(VLANModeReason, "vlan_mode=%s", p.VLANMode)
@@ -55,32 +69,61 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 	}
 	_, rule.Declared = attachedMAC(p)
 
-	mode := Target
-	if role == On {
-		mode, ok = b.attachMode(subject, link)
-		if !ok {
+	lp := &lanePort{subject: subject, vid: rule.VID, vlans: rule.VLANs}
+	switch len(p.Interfaces) {
+	case 0:
+		return refuse(InterfaceError, "the port has no interface")
+	case 1:
+		d, _, ok := b.device(br, subject, p, &p.Interfaces[0], role, rule)
+		if !ok || d.Mode == Target && !d.Rule.Egress {
+			return nil
+		}
+		lp.devices = []Port{d}
+		b.devices[d.IfIndex] = subject
+	default:
+		if lp.devices = b.bond(br, p, subject, role, rule); len(lp.devices) == 0 {
 			return nil
 		}
 	}
-	lp := &lanePort{subject: subject}
 	lp.fromMirrored, lp.toMirrored = m.selects(p.Name)
 	if !rule.VLANs.And(lp.fromMirrored.Or(lp.toMirrored)).IsEmpty() {
 		b.refuse(subject, Mirrored, "mirrors select frames from VLANs %q and to VLANs %q of the port: these stay with OVS",
 			rule.VLANs.And(lp.fromMirrored), rule.VLANs.And(lp.toMirrored))
 	}
-	b.judgeDirections(br, subject, p, link, &rule)
-	if mode == Target && !rule.Egress {
-		return nil
-	}
-	b.devices[link.IfIndex] = subject
-	lp.Port = Port{IfIndex: link.IfIndex, Name: link.Name, Mode: mode, Rule: rule}
 	return lp
+}
+
+// device makes the table's port of one interface of a Port, of which rule says
+// what all its interfaces share; up tells whether it is up. It refuses an
+// interface that stays with OVS. One that is down keeps its program and is
+// closed: attaching resets many NICs, which takes them down for a moment.
+func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs.Interface, role Offload, rule Rule) (d Port, up, ok bool) {
+	link, ok := b.judgeInterface(subject, iface)
+	if !ok {
+		return Port{}, false, false
+	}
+	if holder, taken := b.devices[link.IfIndex]; taken {
+		b.refuse(subject, SharedDevice, "device %s is on the lane already as %s", link.Name, holder)
+		return Port{}, false, false
+	}
+	d = Port{IfIndex: link.IfIndex, Name: link.Name, Mode: Target, Rule: rule}
+	if up = !isDown(iface, link); !up {
+		b.refuse(subject, LinkDown, "device %s is down or has no carrier", link.Name)
+		d.Rule.Watch, d.Rule.Ingress, d.Rule.Egress = false, false, false
+	}
+	if role == On {
+		if d.Mode, ok = b.attachMode(subject, link); !ok {
+			return Port{}, false, false
+		}
+	}
+	d.Rule.Checksum, d.Rule.MaxFrame = !link.Physical, link.MTU+etherHeader
+	b.judgeDirections(br, subject, p, iface, link, &d.Rule)
+	return d, up, true
 }
 
 // judgeDirections closes the directions of a port that OVS treats in a way
 // that the lane does not.
-func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, link Link, rule *Rule) {
-	iface := &p.Interfaces[0]
+func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs.Interface, link Link, rule *Rule) {
 	if iface.IngressPolicing && rule.Ingress {
 		b.refuse(subject, Policing, "ingress_policing_rate is set: frames from the port stay with OVS")
 		rule.Ingress = false

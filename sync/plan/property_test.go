@@ -154,29 +154,51 @@ func checkAccounts(in *input, res *Result, known map[Reason]bool) string {
 // checkLanes: a frame only takes the lane between two ports of one bridge that
 // are open that way, in a VLAN that both carry.
 func checkLanes(t *Tables) (lanes int, wrong string) {
+	bundle := func(p *Port) int {
+		if p.Rule.Bundle != 0 {
+			return p.Rule.Bundle
+		}
+		return p.IfIndex
+	}
+	check := func(f Frame) string {
+		v := t.Decide(f)
+		if v.IfIndex == 0 {
+			return ""
+		}
+		in, out := t.Port(f.IfIndex), t.Port(v.IfIndex)
+		vlan := f.VID
+		if vlan == 0 {
+			vlan = in.Rule.VID
+		}
+		row := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
+		switch {
+		case bundle(in) == bundle(out), in.Rule.Bridge != out.Rule.Bridge, row == nil,
+			!in.Rule.Watch, !in.Rule.Ingress, !out.Rule.Egress, in.Rule.Observe,
+			in.Rule.Protected && out.Rule.Protected, !in.Rule.VLANs.Has(vlan), !out.Rule.VLANs.Has(vlan),
+			in.Rule.VLANMode == Access && f.VID != 0, out.Rule.VLANMode == Access && v.VID != 0,
+			row.IfIndex != bundle(out) || !row.Target:
+			return fmt.Sprintf("frame %+v takes the lane as %+v", f, v)
+		}
+		lanes++
+		return ""
+	}
 	for _, src := range t.Rows {
-		for _, dst := range t.Rows {
-			for _, vid := range []ovs.VLAN{0, src.VLAN} {
-				f := Frame{IfIndex: src.IfIndex, VID: vid, Src: src.MAC, Dst: dst.MAC, Len: 14}
-				v := t.Decide(f)
-				if v.IfIndex == 0 {
-					continue
+		for i := range t.Ports {
+			if bundle(&t.Ports[i]) != src.IfIndex {
+				continue
+			}
+			for _, dst := range t.Rows {
+				for _, vid := range []ovs.VLAN{0, src.VLAN} {
+					for bucket := range Legs {
+						f := Frame{IfIndex: t.Ports[i].IfIndex, VID: vid, Src: src.MAC, Dst: dst.MAC, Len: 14, Bucket: bucket}
+						if wrong := check(f); wrong != "" {
+							return lanes, wrong
+						}
+						if p := t.Port(dst.IfIndex); p == nil || p.Rule.Legs == [Legs]int{} {
+							break // the bucket does not matter
+						}
+					}
 				}
-				in, out := t.Port(f.IfIndex), t.Port(v.IfIndex)
-				vlan := vid
-				if vid == 0 {
-					vlan = in.Rule.VID
-				}
-				row := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
-				switch {
-				case v.IfIndex == f.IfIndex, in.Rule.Bridge != out.Rule.Bridge, row == nil,
-					!in.Rule.Watch, !in.Rule.Ingress, !out.Rule.Egress, in.Rule.Observe,
-					in.Rule.Protected && out.Rule.Protected, !in.Rule.VLANs.Has(vlan), !out.Rule.VLANs.Has(vlan),
-					in.Rule.VLANMode == Access && vid != 0, out.Rule.VLANMode == Access && v.VID != 0,
-					row.IfIndex != v.IfIndex || !row.Target:
-					return lanes, fmt.Sprintf("frame %+v takes the lane as %+v", f, v)
-				}
-				lanes++
 			}
 		}
 	}

@@ -140,6 +140,12 @@ func (r random) bridge(name string, names []string, links map[string]Link) ovs.B
 	if r.odds(20) {
 		*br.Detail = ovs.Detail{HiddenRules: r.number(), FragMode: pick(r, "", "drop")}
 	}
+	br.Detail.Bonds = make(map[string]ovs.Bond)
+	for i := range br.Ports {
+		if p := &br.Ports[i]; len(p.Interfaces) > 1 && !r.odds(10) {
+			br.Detail.Bonds[p.Name] = r.bond(p)
+		}
+	}
 	for n := range uint32(7) {
 		if br.Detail.PortConfig != nil && !r.odds(10) {
 			br.Detail.PortConfig[n] = ovs.PortConfig{Down: r.odds(20), NoRecv: r.odds(10), NoFwd: r.odds(10)}
@@ -180,10 +186,17 @@ func (r random) port(name string, names []string, links map[string]Link) ovs.Por
 		p.OtherConfig = map[string]string{"priority-tags": pick(r, "always", "never", "")}
 	}
 	many := 1
-	if r.odds(8) {
-		many = r.IntN(3)
+	if r.odds(6) {
+		many = pick(r, 2, 3)
+		if !r.calm && r.odds(4) {
+			many = 0
+		}
 	}
-	for range many {
+	for n := range many {
+		name := name
+		if n > 0 {
+			name = pick(r, names...)
+		}
 		i := ovs.Interface{
 			Name: name, Type: pick(r, "", "system"),
 			IngressPolicing: r.odds(10), BFD: r.odds(30), CFM: r.odds(30),
@@ -211,4 +224,20 @@ func (r random) port(name string, names []string, links map[string]Link) ovs.Por
 		p.Interfaces = append(p.Interfaces, i)
 	}
 	return p
+}
+
+func (r random) bond(p *ovs.Port) ovs.Bond {
+	b := ovs.Bond{
+		Mode: pick(r, "active-backup", "balance-tcp", "balance-slb"), LACP: pick(r, ovs.LACPOff, ovs.LACPNegotiated),
+		Enabled: make(map[string]bool), Active: pick(r, p.Interfaces...).Name, Fallback: r.odds(4),
+	}
+	if r.odds(8) {
+		b.Mode, b.LACP, b.Active = pick(r, "", "x", b.Mode), pick(r, "", ovs.LACPConfigured, "x"), pick(r, "", "x", b.Active)
+	}
+	for i := range p.Interfaces {
+		if !r.odds(8) {
+			b.Enabled[p.Interfaces[i].Name] = !r.odds(3)
+		}
+	}
+	return b
 }

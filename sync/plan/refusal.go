@@ -36,7 +36,7 @@ const (
 const (
 	PortOff         Reason = "port-off"          // external_ids:xdp-offload=off
 	BadKey          Reason = "bad-key"           // an external_ids value that can't be read
-	Bond            Reason = "bond"              // a port of several interfaces
+	Bond            Reason = "bond"              // a bond that is not reproduced, or not wholly
 	InterfaceType   Reason = "interface-type"    // not a device of the kernel
 	InterfaceError  Reason = "interface-error"   // OVS could not open the device
 	NotReady        Reason = "not-ready"         // OVS has not taken up the device yet
@@ -56,7 +56,7 @@ const (
 	NoNativeXDP     Reason = "no-native-xdp"     // generic XDP is slower than OVS
 	AttachFailed    Reason = "attach-failed"     // the kernel refused the program
 	NoXmit          Reason = "no-xdp-transmit"   // the device does not take redirected frames
-	VLANOffload     Reason = "vlan-offload"      // the device takes tags off before XDP
+	VLANOffload     Reason = "vlan-offload"      // tags are taken off frames before XDP
 	SharedDevice    Reason = "shared-device"     // two ports name one device
 )
 

@@ -60,6 +60,15 @@ type Rule struct {
 	Declared bool
 	// Checksum guards against frames with an unfinished L4 checksum.
 	Checksum bool
+	// Bundle is the device that rows of the port's stations name, when that is
+	// another: in a bond, its first member.
+	Bundle int
+	// Legs holds, in the rule of a bond's first member, the members that frames
+	// to the bond are sent by, by hash bucket. All 0: not a bond, or none.
+	Legs [Legs]int
+	// Reflects tells that other members of the bond may hand back what was sent
+	// by one, and OVS drops it: a known source there has not moved.
+	Reflects bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in.
 	VLANMode VLANMode
 	VID      ovs.VLAN
@@ -71,6 +80,10 @@ type Rule struct {
 	// KeepAlive is the interval at which a frame of each station passes.
 	KeepAlive time.Duration
 }
+
+// Sends tells whether frames may be sent to the port, or the bond that it
+// stands for.
+func (r Rule) Sends() bool { return r.Egress || r.Legs != [Legs]int{} }
 
 // VLANMode says how a port carries VLANs.
 type VLANMode int

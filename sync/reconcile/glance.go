@@ -12,7 +12,7 @@ import (
 
 // glanceInterval is how often the ports without a program are looked at: a
 // station that moves to one shows in OVS's MAC table alone. So are bridges with
-// a spanning tree.
+// a spanning tree or LACP.
 const glanceInterval = 400 * time.Millisecond
 
 // blind is where a bridge's stations may move to unseen by the program.
@@ -23,9 +23,9 @@ type blind struct {
 	// always tells of ports without a device to count at, as patch ports and
 	// tunnels: OVS is asked each time.
 	always bool
-	// spanning tells of STP or RSTP: OVS announces no change of a port's
-	// state, so everything is looked at each time.
-	spanning bool
+	// moody tells of STP, RSTP or a bond with LACP: OVS announces no change of
+	// which ports and members forward, so everything is looked at each time.
+	moody bool
 }
 
 // blindSpots lists them for the bridges that are on, by Bridge:name.
@@ -40,8 +40,9 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 			if b.Name != state.Name {
 				continue
 			}
-			spot := blind{spanning: b.STP || b.RSTP}
+			spot := blind{moody: b.STP || b.RSTP}
 			for pi := range b.Ports {
+				spot.moody = spot.moody || len(b.Ports[pi].Interfaces) > 1 && b.Ports[pi].LACP != "" && b.Ports[pi].LACP != "off"
 				for ii := range b.Ports[pi].Interfaces {
 					l, ok := links[b.Ports[pi].Interfaces[ii].Name]
 					p := result.Tables.Port(l.IfIndex)
@@ -60,7 +61,7 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 }
 
 // glance asks for the totals of a MAC table when a port without a program has
-// carried frames, and for a look at a bridge with a spanning tree.
+// carried frames, and for a look at a bridge whose ports change their state unannounced.
 func (s *session) glance(ctx context.Context) error {
 	if !s.View().Open {
 		return nil
@@ -68,7 +69,7 @@ func (s *session) glance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for bridge, spot := range s.blind {
-		if spot.spanning {
+		if spot.moody {
 			s.soon(0)
 			continue
 		}

@@ -121,6 +121,7 @@ func (s *session) run() error {
 			s.soon(0)
 		case <-s.linksChanged:
 			s.links = nil
+			s.closeFirst()
 			s.soon(0)
 		case <-s.inbox.ready:
 			now := time.Now()
@@ -400,8 +401,8 @@ func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
 	return true, nil
 }
 
-// closeFirst closes what a change of the database forbids, before OVS is asked
-// for all the rest.
+// closeFirst closes what a change of the database or of a device forbids,
+// before OVS is asked for all the rest.
 func (s *session) closeFirst() {
 	view := s.View()
 	snap, err := s.db.Read()
@@ -415,13 +416,17 @@ func (s *session) closeFirst() {
 	for i := range snap.Bridges {
 		snap.Bridges[i].Detail = details[snap.Bridges[i].UUID]
 	}
+	links, err := s.readLinks(time.Now())
+	if err != nil {
+		return
+	}
 	have, _, err := s.in.have()
 	if err != nil {
 		return
 	}
-	result := plan.Build(snap, view.Links, s.cfg.Policy)
+	result := plan.Build(snap, links, s.cfg.Policy)
 	ops := slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool { return o.Kind > diff.DeleteRow })
 	if out := s.in.apply(ops); out.err != nil {
-		s.log.Warn("closing what a change of the database forbids failed", "error", out.err)
+		s.log.Warn("closing what a change forbids failed", "error", out.err)
 	}
 }

@@ -244,6 +244,9 @@ func (r Reporter) stations(v reconcile.View) []Station {
 	list := []Station{}
 	for _, row := range r.Daemon.Lane().Rows() {
 		at, ok := places[row.IfIndex]
+		if lp := v.Result.Tables.Port(row.IfIndex); lp != nil && lp.Rule.Legs[0] != 0 {
+			at, ok = places[lp.Rule.Legs[0]] // of a bond, a member that is used
+		}
 		if !ok {
 			continue // its port is just leaving
 		}
@@ -263,7 +266,7 @@ func state(r bpf.Row, p *plan.Port) string {
 	switch {
 	case r.Moved:
 		return "moved"
-	case !r.Target, p == nil, !p.Rule.Egress:
+	case !r.Target, p == nil, !p.Rule.Sends():
 		return "source-only"
 	}
 	return "lane"

@@ -43,6 +43,7 @@ var explain = map[string]string{
 	"new-source":     "the source is not known on any port",
 	"moved-source":   "the source is known on another port, or OVS is being asked where it is",
 	"spoofed-source": "the source is declared (attached-mac) on another port",
+	"reflected":      "the source is known on another port, and OVS drops what the bond reflects",
 	"mirrored":       "a mirror selects frames from the port",
 	"group":          "broadcast and multicast are OVS's",
 	"unknown":        "the destination is not known, or frames to it are kept with OVS",
