@@ -3,7 +3,6 @@
 package host
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -130,37 +129,4 @@ func parseDevice(msg []byte) (ifindex int, bits uint64, err error) {
 		}
 	}
 	return ifindex, bits, nil
-}
-
-// watchFeatures calls signal when a device's XDP features change, as those of
-// a veth do with its peer's GRO. A kernel that does not tell is no error.
-func watchFeatures(ctx context.Context, signal func()) error {
-	family, err := netlink.GenlFamilyGet(netdevFamily)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look up netlink family %s: %w", netdevFamily, err)
-	}
-	for _, g := range family.Groups {
-		if g.Name != netdevGroup {
-			continue
-		}
-		s, err := nl.Subscribe(unix.NETLINK_GENERIC, uint(g.ID))
-		if err != nil {
-			return fmt.Errorf("watch XDP features of network devices: %w", err)
-		}
-		stop := context.AfterFunc(ctx, s.Close)
-		go func() {
-			defer stop()
-			for ctx.Err() == nil {
-				_, _, err := s.Receive()
-				signal()
-				if err != nil && !errors.Is(err, unix.ENOBUFS) {
-					return
-				}
-			}
-		}()
-	}
-	return nil
 }

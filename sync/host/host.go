@@ -6,14 +6,11 @@
 package host
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -23,7 +20,8 @@ import (
 // Host reads devices, and remembers what of them does not change.
 type Host struct {
 	owns   func(program uint32) bool
-	tool   *ethtool.Ethtool
+	tool   *offloads
+	kernel kernel
 	mu     sync.Mutex
 	static map[int]traits // by ifindex
 }
@@ -36,15 +34,23 @@ type traits struct {
 // Open prepares to read devices; Close ends it. owns tells our own XDP programs
 // by the kernel's id.
 func Open(owns func(program uint32) bool) (*Host, error) {
-	tool, err := ethtool.NewEthtool()
+	kernel, err := probeKernel()
 	if err != nil {
-		return nil, fmt.Errorf("open ethtool socket: %w", err)
+		return nil, err
 	}
-	return &Host{owns: owns, tool: tool, static: make(map[int]traits)}, nil
+	bits, err := readFeatureBits()
+	if err != nil {
+		return nil, err
+	}
+	tool, err := openOffloads(bits)
+	if err != nil {
+		return nil, err
+	}
+	return &Host{owns: owns, tool: tool, kernel: kernel, static: make(map[int]traits)}, nil
 }
 
 // Close frees what Open took.
-func (h *Host) Close() { h.tool.Close() }
+func (h *Host) Close() { h.tool.close() }
 
 // Links reads every device of the network namespace, by name.
 func (h *Host) Links() (map[string]plan.Link, error) {
@@ -60,14 +66,17 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list network devices: %w", err)
 	}
-	features, err := readFeatures()
-	if err != nil {
-		return nil, err
+	var features xdpFeatures
+	if h.kernel.features {
+		if features, err = readFeatures(); err != nil {
+			return nil, err
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	links := make(map[string]plan.Link, len(list))
 	known := make(map[int]traits, len(list))
+	var veths []*netlink.LinkAttrs
 	for _, nl := range list {
 		a := nl.Attrs()
 		t, ok := h.static[a.Index]
@@ -81,16 +90,30 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 			Driver:   t.driver,
 			MTU:      a.MTU,
 			Up:       a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
-			Physical: a.ParentDevBus != "" && t.driver != "virtio_net",
+			Physical: finished(a.ParentDevBus, t.driver),
 		}
 		l.StripsVLAN = a.ParentDevBus != "" && h.stripsVLAN(a.Name)
 		if a.Xdp != nil && a.Xdp.Attached && !h.owns(a.Xdp.ProgId) {
 			l.OtherXDP = programName(a.Xdp.ProgId)
 		}
 		features.answer(&l)
+		if l.Driver == "veth" {
+			veths = append(veths, a)
+		}
 		links[a.Name] = l
 	}
 	h.static = known
+	if !h.kernel.tags || !h.kernel.features {
+		peers, err := readPeers(h.tool.bits, veths)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range veths {
+			l := links[v.Name]
+			peers[v.Index].answer(h.kernel, &l)
+			links[v.Name] = l
+		}
+	}
 	return links, nil
 }
 
@@ -103,18 +126,25 @@ func (h *Host) driver(l netlink.Link) string {
 	case "tuntap":
 		return "tun"
 	}
-	name, err := h.tool.DriverName(l.Attrs().Name)
-	if err != nil {
-		return "" // a device without ethtool operations has none to name
+	return h.tool.driver(l.Attrs().Name)
+}
+
+// finished tells a device on a bus whose frames come from a wire. Another
+// machine's memory is no wire: frames from there may be as its stack left them
+// to the device, their checksums unfinished.
+func finished(bus, driver string) bool {
+	switch bus {
+	case "", "virtio", "vmbus", "xen", "vio":
+		return false
 	}
-	return name
+	return driver != "vmxnet3"
 }
 
 // stripsVLAN asks for rx-vlan-offload; a device that does not tell is taken
 // to have it.
 func (h *Host) stripsVLAN(name string) bool {
-	f, err := h.tool.Features(name)
-	return err != nil || f["rx-vlan-hw-parse"]
+	f, err := h.tool.read(name)
+	return err != nil || f(rxVLAN).on || f(rxVLANStag).on
 }
 
 // programName gives an XDP program's name and id for people.
@@ -142,38 +172,4 @@ func (h *Host) Frames(ifindex int) (uint64, error) {
 		return 0, fmt.Errorf("read counters of device %d: the kernel does not tell", ifindex)
 	}
 	return st.RxPackets + st.TxPackets, nil
-}
-
-// Watch sends on the channel it returns, coalesced, whenever a device or what
-// it can do may have changed, until ctx ends.
-func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, error) {
-	changed := make(chan struct{}, 1)
-	signal := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	updates := make(chan netlink.LinkUpdate, 64)
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{
-		// An overrun lost events: look at everything.
-		ErrorCallback: func(err error) {
-			if ctx.Err() == nil {
-				log.Warn("network device events were lost", "error", err)
-			}
-			signal()
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch network devices: %w", err)
-	}
-	go func() {
-		for range updates {
-			signal()
-		}
-	}()
-	if err := watchFeatures(ctx, signal); err != nil {
-		return nil, err
-	}
-	return changed, nil
 }

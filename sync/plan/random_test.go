@@ -78,7 +78,7 @@ func (r random) input() *input {
 		l := Link{
 			Name: n, IfIndex: i + 1, Driver: pick(r, "tun", "veth", "ixgbe", ""), MTU: pick(r, 1500, 1500, 9000, 0, r.number()),
 			Up: !r.odds(8), Physical: r.odds(3), StripsVLAN: r.odds(8),
-			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown),
+			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown), HidesTags: pick(r, Unknown, Unknown, No, Yes),
 		}
 		if r.odds(8) {
 			l.NativeXDP, l.Transmits = pick(r, Yes, No, Answer(7)), pick(r, Yes, No)
