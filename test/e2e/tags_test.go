@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,18 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
+
+// refusedForTags waits until a port whose peer hands tags over beside the frames
+// is refused for that, where XDP can't ask for them.
+func (w *world) refusedForTags(port string) {
+	w.t.Helper()
+	if lab.TagsTold() {
+		return
+	}
+	if text := w.refused("br0/" + port); !strings.HasPrefix(text, "vlan-offload") || !strings.Contains(text, "tx-vlan-offload off") {
+		w.t.Errorf("%s is refused: %s", port, text)
+	}
+}
 
 // Frames whose VLAN tag Linux keeps beside the frame look untagged to XDP.
 // The addresses are known in VLAN 0 too, so a lane that believes its eyes
@@ -23,6 +37,7 @@ func TestTagsBesideTheFrame(t *testing.T) {
 	v10 := station{port: w.veth("v10", "tag=10"), mac: mac, vlan: 10}
 	v0 := station{port: w.tap("v0"), mac: mac, vlan: 0}
 	w.mode("on")
+	w.refusedForTags("up")
 	w.hello(v10)
 	w.hello(v0)
 
@@ -64,6 +79,7 @@ func TestTagBesideTheFrameOnAccessPort(t *testing.T) {
 	w.must(err)
 	b := untagged(w.tap("t1", "tag=10"), 10)
 	w.mode("on")
+	w.refusedForTags("v1")
 	onCable, err := access.Switch.OpenPacket("uplink")
 	w.must(err)
 	defer onCable.Close()
@@ -82,4 +98,29 @@ func TestTagBesideTheFrameOnAccessPort(t *testing.T) {
 	if len(frames) > 0 {
 		t.Errorf("%d tagged frames of %d crossed an access port", len(frames), burst)
 	}
+}
+
+// Whoever owns the far end of a veth may turn tx-vlan-offload on and off at any
+// time: the lane follows where it must, and tells how to help.
+func TestVethPeerHidesTags(t *testing.T) {
+	w, a, b := openLane(t)
+	offload := func(value string) {
+		t.Helper()
+		_, err := a.port.VM.Exec(context.Background(), "ethtool", "-K", "eth0", "tx-vlan-offload", value)
+		w.must(err)
+	}
+	offload("on")
+	w.refusedForTags("v1")
+	if lab.TagsTold() {
+		w.laneBetween(a, b)
+		return
+	}
+	if text, want := w.refused("br0/v1"), "ip netns exec "+a.port.VM.Name+" ethtool -K eth0"; !strings.Contains(text, want) {
+		t.Errorf("%q is not in: %s", want, text)
+	}
+	w.noPrograms("t1")
+	w.bridgeBetween(a, b)
+	offload("off")
+	w.announce(a, "lane")
+	w.laneBetween(a, b)
 }

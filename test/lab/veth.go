@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/vishvananda/netlink"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -17,31 +19,35 @@ import (
 // a veth pair to a new port of the bridge.
 func (l *Lab) AddVeth(bridge, name string, o PortOptions) (*Port, error) {
 	p := l.newPort(bridge, name, o)
-	err := func() error {
-		var err error
-		if p.VM, err = l.addNamespace(name); err != nil {
-			return err
-		}
-		if err := veth(l.Hypervisor, name, p.VM, "eth0", o.MTU); err != nil {
-			return err
-		}
-		if err := p.VM.offloads("eth0", !o.NoGRO, o.TxChecksum); err != nil {
-			return err
-		}
-		if err := p.VM.configure("eth0", p.MAC, o.Addr); err != nil {
-			return err
-		}
-		if !o.Addr.IsValid() {
-			if p.raw, err = p.VM.OpenPacket("eth0"); err != nil {
-				return err
-			}
-		}
-		return p.attach(o)
-	}()
+	err := p.connect(o)
+	if err == nil {
+		err = p.attach(o)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("add veth port %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// connect makes the machine and the veth pair to it.
+func (p *Port) connect(o PortOptions) error {
+	var err error
+	if p.VM, err = p.lab.addNamespace(p.Name); err != nil {
+		return err
+	}
+	if err := veth(p.lab.Hypervisor, p.Name, p.VM, "eth0", o.MTU); err != nil {
+		return err
+	}
+	if err := p.VM.offloads("eth0", !o.NoGRO, o.TxChecksum); err != nil {
+		return err
+	}
+	if err := p.VM.configure("eth0", p.MAC, o.Addr); err != nil {
+		return err
+	}
+	if !o.Addr.IsValid() {
+		p.raw, err = p.VM.OpenPacket("eth0")
+	}
+	return err
 }
 
 // veth makes a veth pair between two namespaces.
@@ -57,11 +63,28 @@ func veth(a *Namespace, nameA string, b *Namespace, nameB string, mtu int) error
 	return nil
 }
 
-// offloads sets what a device does by itself with the frames of its machine.
+// offloads sets what a device does by itself with the frames of its machine. On
+// a kernel where XDP can't see a tag beside the frame, it is to write tags into
+// the frames, as the README tells operators.
 func (n *Namespace) offloads(device string, gro, txChecksum bool) error {
-	_, err := n.Exec(context.Background(), "ethtool", "-K", device, "gro", onOff(gro), "tx", onOff(txChecksum))
+	args := []string{"-K", device, "gro", onOff(gro), "tx", onOff(txChecksum)}
+	if !TagsTold() {
+		args = append(args, "tx-vlan-offload", "off", "tx-vlan-stag-hw-insert", "off")
+	}
+	_, err := n.Exec(context.Background(), "ethtool", args...)
 	return err
 }
+
+// TagsTold tells whether XDP on a veth can ask this kernel for a VLAN tag that
+// is beside the frame (Linux 6.8).
+var TagsTold = sync.OnceValue(func() bool {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	var fn *btf.Func
+	return spec.TypeByName("bpf_xdp_metadata_rx_vlan_tag", &fn) == nil
+})
 
 func onOff(b bool) string {
 	if b {
