@@ -4,16 +4,24 @@ package reconcile
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"reflect"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/bond"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
 // glanceInterval is how often the ports without a program are looked at: a
 // station that moves to one shows in OVS's MAC table alone. So are bridges with
-// a spanning tree or LACP.
+// a spanning tree.
 const glanceInterval = 400 * time.Millisecond
+
+// bondInterval is how often bonds are asked which members they use: OVS tells
+// the database late, and of LACP not at all.
+const bondInterval = 100 * time.Millisecond
 
 // blind is where a bridge's stations may move to unseen by the program.
 type blind struct {
@@ -23,9 +31,9 @@ type blind struct {
 	// always tells of ports without a device to count at, as patch ports and
 	// tunnels: OVS is asked each time.
 	always bool
-	// moody tells of STP, RSTP or a bond with LACP: OVS announces no change of
-	// which ports and members forward, so everything is looked at each time.
-	moody bool
+	// spanning tells of STP or RSTP: OVS announces no change of a port's
+	// state, so everything is looked at each time.
+	spanning bool
 }
 
 // blindSpots lists them for the bridges that are on, by Bridge:name.
@@ -40,9 +48,8 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 			if b.Name != state.Name {
 				continue
 			}
-			spot := blind{moody: b.STP || b.RSTP}
+			spot := blind{spanning: b.STP || b.RSTP}
 			for pi := range b.Ports {
-				spot.moody = spot.moody || len(b.Ports[pi].Interfaces) > 1 && b.Ports[pi].LACP != "" && b.Ports[pi].LACP != "off"
 				for ii := range b.Ports[pi].Interfaces {
 					l, ok := links[b.Ports[pi].Interfaces[ii].Name]
 					p := result.Tables.Port(l.IfIndex)
@@ -61,7 +68,7 @@ func blindSpots(snap *ovs.Snapshot, result *plan.Result, links map[string]plan.L
 }
 
 // glance asks for the totals of a MAC table when a port without a program has
-// carried frames, and for a look at a bridge whose ports change their state unannounced.
+// carried frames, and for a look at a bridge with a spanning tree.
 func (s *session) glance(ctx context.Context) error {
 	if !s.View().Open {
 		return nil
@@ -69,7 +76,7 @@ func (s *session) glance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for bridge, spot := range s.blind {
-		if spot.moody {
+		if spot.spanning {
 			s.soon(0)
 			continue
 		}
@@ -87,6 +94,53 @@ func (s *session) glance(ctx context.Context) error {
 		if ok, err := s.readStats(ctx, bridge); !ok {
 			return err
 		}
+	}
+	return nil
+}
+
+// bondsOf lists the bonds of bridges that were looked into.
+func bondsOf(snap *ovs.Snapshot) map[string]map[string]ovs.Bond {
+	all := make(map[string]map[string]ovs.Bond)
+	for i := range snap.Bridges {
+		if d := snap.Bridges[i].Detail; d != nil && len(d.Bonds) > 0 {
+			all[snap.Bridges[i].Name] = maps.Clone(d.Bonds)
+		}
+	}
+	return all
+}
+
+// glanceAtBonds asks for the state of each bond, and closes what a change of it
+// forbids.
+func (s *session) glanceAtBonds(ctx context.Context) error {
+	if !s.View().Open {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	changed := false
+	for _, bonds := range s.bonds {
+		for port, was := range bonds {
+			text, err := s.Call(ctx, "bond/show", port)
+			if errors.Is(err, errRestarted) {
+				return err
+			}
+			var now ovs.Bond
+			if err == nil {
+				now, err = bond.Parse(text)
+			}
+			if err == nil && reflect.DeepEqual(now, was) {
+				continue
+			}
+			changed = true
+			if bonds[port] = now; err != nil {
+				delete(bonds, port)
+			}
+		}
+	}
+	if changed {
+		s.stale = true
+		s.closeFirst()
+		s.soon(0)
 	}
 	return nil
 }

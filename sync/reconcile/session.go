@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/observe"
@@ -34,16 +32,14 @@ type session struct {
 	monitors     map[string]*ofctl.Monitor // by Bridge:name
 	flowsChanged chan string
 	watchers     sync.WaitGroup
+	readers      sync.WaitGroup
 	done         chan struct{}
 
-	stats    map[string]fdb.Stats // of the MAC tables, by Bridge:name
-	blind    map[string]blind     // of the last look, by Bridge:name
-	frames   map[int]uint64       // of ports without a program, by ifindex
-	due      time.Time            // of the next look; zero: none
-	failures int                  // looks that failed in a row
-	lastFull time.Time            // when everything was last read
-	lastEnd  time.Time            // when the last look ended
-	lastCost time.Duration        // how long it took
+	stats  map[string]fdb.Stats           // of the MAC tables, by Bridge:name
+	bonds  map[string]map[string]ovs.Bond // by Bridge:name and Port:name
+	blind  map[string]blind               // of the last look, by Bridge:name
+	frames map[int]uint64                 // of ports without a program, by ifindex
+	looks                                 // see look.go
 
 	pidMu sync.Mutex // the observer asks from several goroutines
 	pid   int        // of ovs-vswitchd, as first seen
@@ -54,6 +50,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
 		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
+		looks: looks{results: make(chan picture), lastGood: time.Now()},
 	}
 	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
 	return s
@@ -65,6 +62,7 @@ func (s *session) close() {
 		m.Close()
 	}
 	s.watchers.Wait()
+	s.readers.Wait()
 }
 
 // Call implements observe.Control: it finds ovs-vswitchd's control socket anew
@@ -101,6 +99,8 @@ func (s *session) run() error {
 	defer tick.Stop()
 	glance := time.NewTicker(glanceInterval)
 	defer glance.Stop()
+	bonds := time.NewTicker(bondInterval)
+	defer bonds.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	s.due = time.Now()
@@ -112,10 +112,12 @@ func (s *session) run() error {
 		case <-s.db.Lost():
 			return fmt.Errorf("connection to ovsdb-server lost: %w", s.db.Err())
 		case <-s.db.Changed():
+			s.stale = true
 			s.closeFirst()
 			s.observer.ForgetAll()
 			s.soon(0)
 		case bridge := <-s.flowsChanged:
+			s.stale = true
 			s.closeBridge(bridge)
 			s.observer.Forget(bridge)
 			s.soon(0)
@@ -136,218 +138,18 @@ func (s *session) run() error {
 			if err := s.glance(ctx); err != nil {
 				return err
 			}
+		case <-bonds.C:
+			if err := s.glanceAtBonds(ctx); err != nil {
+				return err
+			}
 		case <-timer.C:
-			if err := s.look(ctx); err != nil {
+			s.look()
+		case p := <-s.results:
+			if err := s.looked(p); err != nil {
 				return err
 			}
 		}
 	}
-}
-
-// soon asks for a look after d, or earlier.
-func (s *session) soon(d time.Duration) {
-	if at := time.Now().Add(d); s.due.IsZero() || at.Before(s.due) {
-		s.due = at
-	}
-}
-
-// arm sets the timer to the next look. A look that nothing but stations ask
-// for waits four times as long as the last one took, so that a flood of
-// sources costs a fifth of a core at most.
-func (s *session) arm(timer *time.Timer) {
-	at := s.due
-	if next := s.stations.next(); !next.IsZero() {
-		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
-			next = pause
-		}
-		if at.IsZero() || next.Before(at) {
-			at = next
-		}
-	}
-	if at.IsZero() {
-		timer.Stop()
-		return
-	}
-	timer.Reset(max(time.Until(at), 0))
-}
-
-// look reads OVS and brings the kernel's tables to what is wanted. It returns
-// an error when the session must end.
-func (s *session) look(ctx context.Context) error {
-	started := time.Now()
-	s.due = time.Time{}
-	// What the kernel marks from here on is newer than what is read.
-	s.lane.Ask()
-	err := s.lookOnce(ctx, started)
-	s.lastEnd = time.Now()
-	s.lastCost = s.lastEnd.Sub(started)
-	s.Daemon.mu.Lock()
-	s.view.Looks++
-	if err != nil {
-		s.view.Failures++
-	}
-	s.Daemon.mu.Unlock()
-	if err == nil {
-		s.failures = 0
-		return nil
-	}
-	if errors.Is(err, errRestarted) {
-		return err
-	}
-	s.shut(err)
-	s.failures++
-	s.soon(min(minBackoff<<min(s.failures, 5), maxBackoff))
-	return nil
-}
-
-func (s *session) lookOnce(ctx context.Context, started time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	if started.Sub(s.lastFull) > relook {
-		s.observer.ForgetAll()
-		s.links = nil
-		s.lastFull = started
-	}
-	if err := s.readVersion(ctx); err != nil {
-		return err
-	}
-	// A rule is watched before it is read, or its change would be missed.
-	unwatched, err := s.watchFlows()
-	if err != nil {
-		return err
-	}
-	snap, err := s.observer.Look(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range snap.Bridges {
-		if b := &snap.Bridges[i]; unwatched[b.Name] != nil {
-			b.Detail, b.DetailError = nil, unwatched[b.Name].Error()
-		}
-	}
-	links, err := s.readLinks(started)
-	if err != nil {
-		return err
-	}
-	result := plan.Build(snap, links, s.cfg.Policy)
-	have, sightings, err := s.in.have()
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	s.stations.marked(sightings, now)
-	for _, e := range s.inbox.drain(s.lane) {
-		s.stations.sighted(e, now)
-	}
-	early := false
-	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
-		elsewhere := o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
-		early = early || elsewhere
-		return elsewhere
-	}))
-	if early {
-		s.soon(learns / 3) // until OVS must have learned
-	}
-	s.confirm(out)
-	s.stations.looked(started, func(k bpf.Key) bool {
-		r := s.lane.FindRow(k)
-		return r != nil && !r.Moved
-	})
-	s.noteRefused(out, links)
-	s.blind = blindSpots(snap, &result, links)
-	s.publish(snap, result, links, out)
-	if out.err != nil {
-		return fmt.Errorf("write the kernel's tables: %w", out.err)
-	}
-	return s.open(started)
-}
-
-// readVersion asks ovs-vswitchd for its version; it also tells whether
-// it is there when no bridge asks for the lane.
-func (s *session) readVersion(ctx context.Context) error {
-	text, err := s.Call(ctx, "version")
-	if err != nil {
-		return err
-	}
-	// "ovs-vswitchd (Open vSwitch) 3.1.0", perhaps with more lines.
-	line, _, _ := strings.Cut(text, "\n")
-	words := strings.Fields(line)
-	if len(words) == 0 {
-		return nil
-	}
-	s.Daemon.mu.Lock()
-	defer s.Daemon.mu.Unlock()
-	s.view.OVSVersion = words[len(words)-1]
-	return nil
-}
-
-// confirm ends the trial of new rows, but for those whose station was seen
-// elsewhere while they were written.
-func (s *session) confirm(out outcome) {
-	now := time.Now()
-	for _, k := range out.marked {
-		s.stations.reported(k, now)
-	}
-	if len(out.put) == 0 {
-		return
-	}
-	elsewhere := make(map[bpf.Key]bool)
-	for _, e := range s.inbox.drain(s.lane) {
-		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
-			elsewhere[e.Key] = true
-		}
-		s.stations.sighted(e, now)
-	}
-	for _, k := range out.put {
-		if elsewhere[k] || !s.lane.Confirm(k) {
-			s.stations.reported(k, now)
-		}
-	}
-}
-
-// noteRefused remembers devices that the kernel did not take; they are planned
-// without, or in another mode, at once.
-func (s *session) noteRefused(out outcome, links map[string]plan.Link) {
-	for ifindex, err := range out.refused {
-		for name, l := range links {
-			if l.IfIndex == ifindex {
-				s.refused[ifindex] = refusedDevice{name: name, err: err, at: time.Now()}
-				s.log.Warn("port stays with OVS", "device", name, "error", err)
-			}
-		}
-	}
-	if len(out.refused) > 0 || out.attached > 0 {
-		s.links = nil
-		s.soon(0)
-	}
-}
-
-func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[string]plan.Link, out outcome) {
-	s.Daemon.mu.Lock()
-	defer s.Daemon.mu.Unlock()
-	logChanges(s.log, s.view.Result, result)
-	if out.full > 0 && s.view.Full == 0 {
-		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", out.full)
-	}
-	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, out.full
-}
-
-// open opens the lane after a look that began at started, or keeps it open. A
-// daemon that was held up since then has an old picture, and looks again.
-func (s *session) open(started time.Time) error {
-	if took := time.Since(started); took > lease {
-		return fmt.Errorf("the daemon was held up: a look took %v", took.Round(time.Millisecond))
-	}
-	if err := s.lane.Open(lease); err != nil {
-		return err
-	}
-	s.Daemon.mu.Lock()
-	defer s.Daemon.mu.Unlock()
-	if !s.view.Open {
-		s.log.Info("lane open")
-	}
-	s.view.Open, s.view.Why = true, ""
-	return nil
 }
 
 // tick reads what is cheap, asks for a look when it tells of a change, and
@@ -414,7 +216,12 @@ func (s *session) closeFirst() {
 		details[b.UUID] = b.Detail
 	}
 	for i := range snap.Bridges {
-		snap.Bridges[i].Detail = details[snap.Bridges[i].UUID]
+		b := &snap.Bridges[i]
+		if d := details[b.UUID]; d != nil {
+			newer := *d
+			newer.Bonds = s.bonds[b.Name]
+			b.Detail = &newer
+		}
 	}
 	links, err := s.readLinks(time.Now())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
+	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
 // counts is one reading of the counters of both sides.
@@ -75,8 +76,13 @@ func (p paths) String() string {
 		p.lane, p.sent, p.passed, p.would, p.reasons, p.rules)
 }
 
-// bpdus is where OVS sends those of its own spanning tree.
-var bpdus = []byte{0x01, 0x80, 0xc2, 0x00, 0x00, 0x00}
+// ofOVS tells frames that OVS itself sends now and then: BPDUs of its spanning
+// tree, LACP, and RARP requests by which a bond announces stations on another
+// member.
+func ofOVS(b []byte) bool {
+	f, err := frame.Parse(b)
+	return err == nil && (bytes.HasPrefix(b, []byte{0x01, 0x80, 0xc2}) || f.EtherType == 0x8035)
+}
 
 // send sends a burst of a frame and returns what arrived at every port, by
 // name, and the paths taken.
@@ -94,7 +100,7 @@ func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
 	for _, p := range w.ports {
 		frames, err := p.Drain(wait)
 		w.must(err)
-		frames = slices.DeleteFunc(frames, func(f []byte) bool { return bytes.HasPrefix(f, bpdus) })
+		frames = slices.DeleteFunc(frames, ofOVS)
 		if len(frames) > 0 {
 			arrived[p.Name] = frames
 			continue

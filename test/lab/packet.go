@@ -77,6 +77,9 @@ func (s *packetSocket) Recv(timeout time.Duration) ([]byte, error) {
 	var recvErr error
 	err = conn.Read(func(fd uintptr) bool {
 		n, oobn, _, _, recvErr = unix.Recvmsg(int(fd), s.buf[:], s.oob[:], 0)
+		if recvErr == unix.ENETDOWN { // told once when the device goes down
+			recvErr = unix.EAGAIN
+		}
 		return recvErr != unix.EAGAIN
 	})
 	if err = errors.Join(err, recvErr); err != nil {

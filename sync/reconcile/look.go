@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/diff"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// looks is the part of a session that says when to look at OVS and how the last
+// looks went. OVS is read beside the loop, which goes on closing what changes
+// meanwhile; what was read before such a change is thrown away.
+type looks struct {
+	due      time.Time    // of the next look; zero: none
+	looking  bool         // one is under way
+	results  chan picture // where it ends
+	stale    bool         // something changed since it began
+	failures int          // looks that failed in a row
+	lastFull time.Time    // when everything was last read
+	lastGood time.Time    // when a look last ended well
+	lastEnd  time.Time    // when the last look ended
+	lastCost time.Duration
+}
+
+// picture is what came of reading OVS.
+type picture struct {
+	started time.Time
+	snap    *ovs.Snapshot
+	// unwatched says why the rules of a bridge can't be watched, by Bridge:name.
+	unwatched map[string]error
+	err       error
+}
+
+// staleFor is how long looks may be thrown away, one after the other, before
+// the lane closes.
+const staleFor = 5 * time.Second
+
+// soon asks for a look after d, or earlier.
+func (s *session) soon(d time.Duration) {
+	if at := time.Now().Add(d); s.due.IsZero() || at.Before(s.due) {
+		s.due = at
+	}
+}
+
+// arm sets the timer to the next look. A look that nothing but stations ask
+// for waits four times as long as the last one took, so that a flood of
+// sources costs a fifth of a core at most.
+func (s *session) arm(timer *time.Timer) {
+	at := s.due
+	if next := s.stations.next(); !next.IsZero() {
+		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
+			next = pause
+		}
+		if at.IsZero() || next.Before(at) {
+			at = next
+		}
+	}
+	if at.IsZero() || s.looking {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(time.Until(at), 0))
+}
+
+// look begins to read OVS.
+func (s *session) look() {
+	p := picture{started: time.Now()}
+	s.due, s.looking, s.stale = time.Time{}, true, false
+	// What the kernel marks from here on is newer than what is read.
+	s.lane.Ask()
+	if p.started.Sub(s.lastFull) > relook {
+		s.observer.ForgetAll()
+		s.links = nil
+		s.lastFull = p.started
+	}
+	// A rule is watched before it is read, or its change would be missed.
+	p.unwatched, p.err = s.watchFlows()
+	s.readers.Go(func() {
+		if p.err == nil {
+			ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
+			defer cancel()
+			p.snap, p.err = s.read(ctx)
+		}
+		select {
+		case s.results <- p:
+		case <-s.done:
+		}
+	})
+}
+
+func (s *session) read(ctx context.Context) (*ovs.Snapshot, error) {
+	if err := s.readVersion(ctx); err != nil {
+		return nil, err
+	}
+	return s.observer.Look(ctx)
+}
+
+// looked brings the kernel's tables to what is wanted by what was read. It
+// returns an error when the session must end.
+func (s *session) looked(p picture) error {
+	s.looking = false
+	s.lastEnd = time.Now()
+	s.lastCost = s.lastEnd.Sub(p.started)
+	err := p.err
+	if err == nil && s.stale {
+		if time.Since(s.lastGood) < staleFor {
+			s.soon(0)
+			return nil
+		}
+		err = fmt.Errorf("bridges change faster than they can be read, for %v", staleFor)
+	}
+	if err == nil {
+		err = s.install(p)
+		s.lastEnd = time.Now()
+		s.lastCost = s.lastEnd.Sub(p.started)
+	}
+	s.Daemon.mu.Lock()
+	s.view.Looks++
+	if err != nil {
+		s.view.Failures++
+	}
+	s.Daemon.mu.Unlock()
+	if err == nil {
+		s.failures, s.lastGood = 0, s.lastEnd
+		return nil
+	}
+	if errors.Is(err, errRestarted) {
+		return err
+	}
+	s.shut(err)
+	s.failures++
+	s.soon(min(minBackoff<<min(s.failures, 5), maxBackoff))
+	return nil
+}
+
+func (s *session) install(p picture) error {
+	snap := p.snap
+	for i := range snap.Bridges {
+		if b := &snap.Bridges[i]; p.unwatched[b.Name] != nil {
+			b.Detail, b.DetailError = nil, p.unwatched[b.Name].Error()
+		}
+	}
+	links, err := s.readLinks(p.started)
+	if err != nil {
+		return err
+	}
+	result := plan.Build(snap, links, s.cfg.Policy)
+	have, sightings, err := s.in.have()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	s.stations.marked(sightings, now)
+	for _, e := range s.inbox.drain(s.lane) {
+		s.stations.sighted(e, now)
+	}
+	early := false
+	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
+		elsewhere := o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
+		early = early || elsewhere
+		return elsewhere
+	}))
+	if early {
+		s.soon(learns / 3) // until OVS must have learned
+	}
+	s.confirm(out)
+	s.stations.looked(p.started, func(k bpf.Key) bool {
+		r := s.lane.FindRow(k)
+		return r != nil && !r.Moved
+	})
+	s.noteRefused(out, links)
+	s.blind, s.bonds = blindSpots(snap, &result, links), bondsOf(snap)
+	s.publish(snap, result, links, out)
+	if out.err != nil {
+		return fmt.Errorf("write the kernel's tables: %w", out.err)
+	}
+	return s.open(p.started)
+}
+
+// readVersion asks ovs-vswitchd for its version; it also tells whether
+// it is there when no bridge asks for the lane.
+func (s *session) readVersion(ctx context.Context) error {
+	text, err := s.Call(ctx, "version")
+	if err != nil {
+		return err
+	}
+	// "ovs-vswitchd (Open vSwitch) 3.1.0", perhaps with more lines.
+	line, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return nil
+	}
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	s.view.OVSVersion = words[len(words)-1]
+	return nil
+}
+
+// confirm ends the trial of new rows, but for those whose station was seen
+// elsewhere while they were written.
+func (s *session) confirm(out outcome) {
+	now := time.Now()
+	for _, k := range out.marked {
+		s.stations.reported(k, now)
+	}
+	if len(out.put) == 0 {
+		return
+	}
+	elsewhere := make(map[bpf.Key]bool)
+	for _, e := range s.inbox.drain(s.lane) {
+		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
+			elsewhere[e.Key] = true
+		}
+		s.stations.sighted(e, now)
+	}
+	for _, k := range out.put {
+		if elsewhere[k] || !s.lane.Confirm(k) {
+			s.stations.reported(k, now)
+		}
+	}
+}
+
+// noteRefused remembers devices that the kernel did not take; they are planned
+// without, or in another mode, at once.
+func (s *session) noteRefused(out outcome, links map[string]plan.Link) {
+	for ifindex, err := range out.refused {
+		for name, l := range links {
+			if l.IfIndex == ifindex {
+				s.refused[ifindex] = refusedDevice{name: name, err: err, at: time.Now()}
+				s.log.Warn("port stays with OVS", "device", name, "error", err)
+			}
+		}
+	}
+	if len(out.refused) > 0 || out.attached > 0 {
+		s.links = nil
+		s.soon(0)
+	}
+}
+
+func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[string]plan.Link, out outcome) {
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	logChanges(s.log, s.view.Result, result)
+	if out.full > 0 && s.view.Full == 0 {
+		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", out.full)
+	}
+	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, out.full
+}
+
+// open opens the lane after a look that began at started, or keeps it open. A
+// daemon that was held up since then has an old picture, and looks again.
+func (s *session) open(started time.Time) error {
+	if took := time.Since(started); took > lease {
+		return fmt.Errorf("the daemon was held up: a look took %v", took.Round(time.Millisecond))
+	}
+	if err := s.lane.Open(lease); err != nil {
+		return err
+	}
+	s.Daemon.mu.Lock()
+	defer s.Daemon.mu.Unlock()
+	if !s.view.Open {
+		s.log.Info("lane open")
+	}
+	s.view.Open, s.view.Why = true, ""
+	return nil
+}
