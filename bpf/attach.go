@@ -5,6 +5,8 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -27,9 +29,15 @@ const (
 	ModeGeneric
 )
 
-// devBoundOnly is BPF_F_XDP_DEV_BOUND_ONLY of linux/bpf.h: the program is for
-// one device, and may call what that device's driver offers.
-const devBoundOnly = 1 << 6
+// Flags of linux/bpf.h.
+const (
+	// devBoundOnly is BPF_F_XDP_DEV_BOUND_ONLY: the program is for one device,
+	// and may call what that device's driver offers.
+	devBoundOnly = 1 << 6
+	// hasFrags is BPF_F_XDP_HAS_FRAGS (Linux 5.18): the program may get frames
+	// that lie in several buffers, and so its device have a large MTU.
+	hasFrags = 1 << 5
+)
 
 // attach puts the program on a device. The link is not pinned: it goes with
 // this process, however that ends.
@@ -70,25 +78,69 @@ func attachHint(err error) string {
 	case errors.Is(err, unix.EBUSY):
 		return " (another XDP program is attached: ip -d link shows it)"
 	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL):
-		return " (is the MTU larger than a page? XDP takes about 3500 bytes)"
+		return " (is the MTU larger than a page? XDP takes about 3500 bytes before Linux 5.18)"
 	}
 	return ""
 }
 
 // loadBound loads the program variant for one device, on the shared tables.
 func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
+	fail := func(err error) error {
+		return fmt.Errorf("load XDP program for device %d, which may hold VLAN tags beside frames (Linux 6.8 or later tells of them): %w", ifindex, err)
+	}
 	spec := l.spec.Copy()
 	prog := spec.Programs[laneProgOvsXdpVeth]
 	prog.Ifindex = uint32(ifindex)
 	prog.Flags |= devBoundOnly
 	spec.Programs = map[string]*ebpf.ProgramSpec{laneProgOvsXdpVeth: prog}
+	if err := mayBind(); err != nil {
+		return nil, fail(err)
+	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
 	if err != nil {
-		return nil, fmt.Errorf("load XDP program for device %d, which may hold VLAN tags beside frames (Linux 6.8 or later tells of them): %w", ifindex, err)
+		return nil, fail(err)
 	}
 	defer coll.Close()
+	if err := unmoved(coll.Programs[laneProgOvsXdpVeth], len(prog.Instructions)); err != nil {
+		return nil, fail(err)
+	}
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
 }
+
+// mayBind refuses to bind programs to devices where the kernel's JIT compiler
+// copies each one to blind its constants: its second pointer to the program is
+// wrong then.
+func mayBind() error {
+	b, err := os.ReadFile("/proc/sys/net/core/bpf_jit_harden")
+	if err == nil && strings.TrimSpace(string(b)) == "2" {
+		return errors.New("sysctl net.core.bpf_jit_harden is 2, with which Linux can't do that safely: set it to 1")
+	}
+	return nil
+}
+
+// unmoved makes sure that the kernel has not moved a program that is bound to a
+// device while it verified it: the kernel's second pointer to it would be wrong
+// (see ovs_xdp_veth in src/lane.bpf.c). size is the number of instructions that
+// were loaded, 16-byte ones counted once.
+func unmoved(p *ebpf.Program, size int) error {
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Errorf("read size of the program: %w", err)
+	}
+	translated, err := info.TranslatedSize()
+	if err != nil {
+		return fmt.Errorf("read size of the program: %w", err)
+	}
+	// sizeof(struct bpf_prog) is less than 128 bytes.
+	const header, page = 128, 4096
+	if had := (size*8 + page - 1) / page * page; translated+header > had {
+		return fmt.Errorf("the kernel has made %d bytes of a program of %d instructions and moved it, which it can't do safely with a program that is bound to a device", translated, size)
+	}
+	return nil
+}
+
+// laneMapConstants is the map of the program's constants.
+const laneMapConstants = ".rodata"
 
 // on tells whether the program is still on the device.
 func (a attachment) on(ifindex int) bool {

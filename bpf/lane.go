@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
@@ -92,14 +94,21 @@ func New(cfg Config) (*Lane, error) {
 	buckets := powerOfTwo(cfg.Rows * 2 / int(laneLimitsBUCKET_ROWS))
 	slots := powerOfTwo(cfg.Ports)
 	seed := rand.Uint64()
+	// All programs that share a devmap must be alike in this.
+	scattered := features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
+	if scattered {
+		spec.Programs[laneProgOvsXdp].Flags |= hasFrags
+		spec.Programs[laneProgOvsXdpVeth].Flags |= hasFrags
+	}
 	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
 		spec.Maps[name].MaxEntries = uint32(slots)
 	}
 	spec.Maps[laneMapFdb].MaxEntries = uint32(buckets)
 	for name, value := range map[string]any{
-		laneVarFdbMask:  uint32(buckets - 1),
-		laneVarPortMask: uint32(slots - 1),
-		laneVarFdbSeed:  seed,
+		laneVarFdbMask:   uint32(buckets - 1),
+		laneVarPortMask:  uint32(slots - 1),
+		laneVarFdbSeed:   seed,
+		laneVarScattered: scattered,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set BPF constant %s: %w", name, err)

@@ -59,7 +59,7 @@ type lanePort struct {
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [26]uint64
+	Frames        [27]uint64
 	Bytes         [3]uint64
 	Sent          uint64
 	EventsLimited uint64
@@ -102,10 +102,11 @@ const (
 	laneReasonREASON_EGRESS_CLOSED  laneReason = 20
 	laneReasonREASON_PROTECTED      laneReason = 21
 	laneReasonREASON_TOO_LONG       laneReason = 22
-	laneReasonREASON_CHECKSUM       laneReason = 23
-	laneReasonREASON_NO_DEVICE      laneReason = 24
-	laneReasonREASON_NO_HEADROOM    laneReason = 25
-	laneReasonREASON_COUNT          laneReason = 26
+	laneReasonREASON_SCATTERED      laneReason = 23
+	laneReasonREASON_CHECKSUM       laneReason = 24
+	laneReasonREASON_NO_DEVICE      laneReason = 25
+	laneReasonREASON_NO_HEADROOM    laneReason = 26
+	laneReasonREASON_COUNT          laneReason = 27
 )
 
 type laneRenewal struct {
@@ -150,6 +151,7 @@ const (
 	laneRuleFlagRULE_DECLARED        laneRuleFlag = 512
 	laneRuleFlagRULE_BOND            laneRuleFlag = 1024
 	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 2048
+	laneRuleFlagRULE_SCATTERED       laneRuleFlag = 4096
 )
 
 // Names of all BPF objects in the ELF.
@@ -175,7 +177,9 @@ const (
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
 	laneVarLease           = "lease"
+	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
+	laneVarScattered       = "scattered"
 )
 
 // loadLane returns the embedded CollectionSpec for lane.
@@ -251,7 +255,9 @@ type laneVariableSpecs struct {
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
+	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
+	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
 }
 
 // laneObjects contains all objects after they have been loaded into the kernel.
@@ -306,7 +312,9 @@ type laneVariables struct {
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
+	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
+	Scattered       *ebpf.Variable `ebpf:"scattered"`
 }
 
 // lanePrograms contains all programs after they have been loaded into the kernel.

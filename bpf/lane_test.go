@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
@@ -52,7 +53,7 @@ func TestLane(t *testing.T) {
 	var counted []string
 	for _, group := range [][]laneTest{
 		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
-		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(),
+		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(), jumboTests(),
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
@@ -62,6 +63,9 @@ func TestLane(t *testing.T) {
 		}
 	}
 	for _, reason := range w.lane.Reasons() {
+		if reason == "no-headroom" && !lab.TellsFeatures() {
+			continue // see failureTests
+		}
 		if !t.Failed() && !slices.Contains(counted, reason) {
 			t.Errorf("no case for reason %q", reason)
 		}
@@ -456,7 +460,10 @@ func portTests() []laneTest {
 		{name: "port closed, runt", frame: tagged(frame.Tag{VID: 10})[:14], edit: shut(0), reason: "port-closed"},
 		{name: "port closed, new source", frame: frame.UDP4(macB, macNew), edit: shut(0), reason: "port-closed"},
 		{name: "port without a rule", frame: tagged(), reason: "port-closed",
-			edit: func(w *world) { w.must(w.lane.RemovePort(w.dev[0])); w.must(w.lane.AddPort(w.dev[0], ModeTarget)) }},
+			edit: func(w *world) {
+				w.must(w.lane.RemovePort(w.dev[0]))
+				w.must(w.lane.AddPort(w.dev[0], ModeTarget))
+			}},
 		{name: "port not watched", in: access(10).with(func(r *Rule) { r.Watch = false }), frame: tagged(), reason: "port-closed"},
 		{name: "port that only watches", in: access(10).with(func(r *Rule) { r.Ingress = false }), frame: tagged(), reason: "port-closed"},
 		{name: "port that only watches, broadcast", in: access(10).with(func(r *Rule) { r.Ingress = false }),
@@ -573,13 +580,18 @@ func failureTests() []laneTest {
 	// struct xdp_frame takes the first 40 bytes of the 256 in front of a
 	// frame, and metadata at most 216 more: then there is no room left.
 	const full = 216
-	return []laneTest{
+	tests := []laneTest{
 		{name: "target lost", in: access(10), out: access(10), vlan: 10, frame: tagged(), edit: lost, reason: "no-device"},
 		{name: "target lost, pop", in: trunk(), out: access(10), vlan: 10, frame: tagged(frame.Tag{VID: 10, PCP: 3}), edit: lost, reason: "no-device"},
 		{name: "target lost, push", in: access(10), out: trunk(), vlan: 10, frame: tagged(), edit: lost, reason: "no-device"},
+		{name: "metadata, push", in: access(10), out: trunk(), vlan: 10, frame: tagged(), meta: 32, leaves: tagged(frame.Tag{VID: 10}), reason: "lane"},
+	}
+	if !lab.TellsFeatures() {
+		return tests // a test run has 32 bytes of metadata at most (Linux 6.1)
+	}
+	return append(tests, []laneTest{
 		{name: "no room for a tag", in: access(10), out: trunk(), vlan: 10, frame: tagged(), meta: full, reason: "no-headroom"},
 		{name: "no room, none needed", in: access(10), out: access(10), vlan: 10, frame: tagged(), meta: full, reason: "lane"},
 		{name: "no room, pop", in: trunk(), out: access(10), vlan: 10, frame: tagged(frame.Tag{VID: 10}), meta: full, leaves: tagged(), reason: "lane"},
-		{name: "metadata, push", in: access(10), out: trunk(), vlan: 10, frame: tagged(), meta: 32, leaves: tagged(frame.Tag{VID: 10}), reason: "lane"},
-	}
+	}...)
 }

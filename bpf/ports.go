@@ -47,6 +47,9 @@ type Rule struct {
 	// Reflects tells that other members of the bond may hand back what was sent
 	// by one: a known source does not mark its row.
 	Reflects bool
+	// Scattered tells that the device takes redirected frames that lie in
+	// several buffers.
+	Scattered bool
 	// Checksum guards against frames whose L4 checksum is not finished.
 	Checksum bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in; VLANs holds
@@ -165,6 +168,7 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Declared, laneRuleFlagRULE_DECLARED},
 		{r.Legs != [Legs]int{}, laneRuleFlagRULE_BOND},
 		{r.Reflects, laneRuleFlagRULE_REFLECTS},
+		{r.Scattered, laneRuleFlagRULE_SCATTERED},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},

@@ -71,7 +71,9 @@ static __always_inline bool l4_finished(void *l4, void *end, __u8 proto, __u32 l
 	} else {
 		return false; /* SCTP, tunnels, and what we can't judge */
 	}
-	return check != csum_fold(pseudo + bpf_htons(len) + bpf_htons(proto));
+	pseudo += bpf_htons(proto);
+	/* Without the length: as some systems leave frames to be segmented. */
+	return check != csum_fold(pseudo + bpf_htons(len)) && check != csum_fold(pseudo);
 }
 
 /* checksum_finished tells whether the frame's L4 checksum is proven to be

@@ -26,6 +26,8 @@ struct frame {
 	__u64 dst, src;
 	/* Bytes, Ethernet header and tag included. */
 	__u32 len;
+	/* In several buffers. */
+	bool scattered;
 	/* EtherType behind the outer tag, host byte order. */
 	__u16 type;
 	/* The outer tag's VID; 0 when there is none. */

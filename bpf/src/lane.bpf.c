@@ -208,6 +208,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	len = f->len - f->l3 + ETH_HLEN;
 	if (len > out.max_frame || len > in.max_frame)
 		return REASON_TOO_LONG;
+	if (f->scattered && !(out.flags & RULE_SCATTERED))
+		return REASON_SCATTERED;
 	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f))
 		return REASON_CHECKSUM;
 
@@ -284,6 +286,12 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		return XDP_PASS;
 
 	f.len = ctx->data_end - ctx->data;
+	if (scattered) {
+		__u32 whole = bpf_xdp_get_buff_len(ctx);
+
+		f.scattered = f.len != whole;
+		f.len = whole;
+	}
 	reason = lane_decide(ctx, p, c, &f, &route, beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
@@ -309,10 +317,24 @@ int ovs_xdp(struct xdp_md *ctx)
 	return lane_run(ctx, false);
 }
 
-/* The same for one device, which may hold a frame's tag beside it. */
+/* Never set. The verifier takes out what depends on it. */
+const volatile bool never = false;
+
+/*
+ * The same for one device, which may hold a frame's tag beside it.
+ *
+ * The kernel keeps a second pointer to a program that is bound to a device, and
+ * does not follow when the verifier moves the program because it has outgrown
+ * its memory (bpf_prog_realloc in kernel/bpf/core.c, offload->prog in
+ * kernel/bpf/offload.c): when the device goes, it reads freed memory, and the
+ * host may crash. Instructions that never get to run make room for what the
+ * verifier adds; the daemon checks that it was enough.
+ */
 SEC("xdp")
 int ovs_xdp_veth(struct xdp_md *ctx)
 {
+	if (never)
+		asm volatile(".rept 1024; r0 = 0; .endr" ::: "r0");
 	return lane_run(ctx, true);
 }
 

@@ -54,6 +54,8 @@ enum rule_flag {
 	/* A member of a bond whose other members may hand back what was sent by
 	 * one of them, and OVS drops it. */
 	RULE_REFLECTS = 1 << 11,
+	/* The device takes redirected frames that lie in several buffers. */
+	RULE_SCATTERED = 1 << 12,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -189,6 +191,8 @@ enum reason {
 	REASON_PROTECTED,
 	/* larger than the destination's port takes, or its own may send */
 	REASON_TOO_LONG,
+	/* in several buffers, which the destination's port does not take */
+	REASON_SCATTERED,
 	/* the L4 checksum is not finished, or can't be proven to be */
 	REASON_CHECKSUM,
 	/* the destination's port has gone from the devmap */

@@ -53,6 +53,10 @@ const volatile __u32 fdb_mask = 1023;
 const volatile __u32 port_mask = 1023;
 const volatile __u64 fdb_seed = 0;
 
+/* The programs may get frames in several buffers (BPF_F_XDP_HAS_FRAGS, Linux
+ * 5.18): those of a jumbo MTU. Only the first is between data and data_end. */
+const volatile bool scattered = false;
+
 /* The lane is open until this many jiffies; 0 closes it. */
 volatile __u64 lease = 0;
 

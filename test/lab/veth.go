@@ -86,6 +86,13 @@ var TagsTold = sync.OnceValue(func() bool {
 	return spec.TypeByName("bpf_xdp_metadata_rx_vlan_tag", &fn) == nil
 })
 
+// TellsFeatures tells whether this kernel says what devices can do with XDP
+// (the netdev netlink family, Linux 6.3).
+var TellsFeatures = sync.OnceValue(func() bool {
+	_, err := netlink.GenlFamilyGet("netdev")
+	return err == nil
+})
+
 func onOff(b bool) string {
 	if b {
 		return "on"
