@@ -14,19 +14,24 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/ovs-xdp/ovs-xdp/sync/host"
 	"github.com/ovs-xdp/ovs-xdp/sync/report"
 )
 
 type flags struct {
-	AllowGeneric bool             `help:"Take ports without native XDP too, in generic mode, which is slower than OVS."`
-	FDBRows      int              `name:"fdb-rows" default:"65536" help:"Stations that the FDB in the kernel holds."`
-	MaxPorts     int              `default:"1024" help:"Devices that may be on the lane."`
-	KeepAlive    time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`
-	LogLevel     string           `default:"info" help:"off, err, warn, info or dbg; see also the command vlog/set."`
-	Version      kong.VersionFlag `help:"Print the version and exit."`
+	AllowGeneric   bool             `help:"Take ports without native XDP too, in generic mode, which is slower than OVS."`
+	FDBRows        int              `name:"fdb-rows" default:"65536" help:"Stations that the FDB in the kernel holds."`
+	MaxPorts       int              `default:"1024" help:"Devices that may be on the lane."`
+	KeepAlive      time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`
+	LogLevel       string           `default:"info" help:"off, err, warn, info or dbg; see also the command vlog/set."`
+	SetNICOffloads bool             `name:"set-nic-offloads" help:"Turn off rx-vlan-offload and LRO of uplinks while they are on the lane, and restore them at the end."`
+	Version        kong.VersionFlag `help:"Print the version and exit."`
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == host.RestorerCommand {
+		os.Exit(host.Restore(os.Stdin, os.Stderr))
+	}
 	var f flags
 	kong.Parse(&f,
 		kong.Name("ovs-xdpd"),

@@ -52,7 +52,7 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	daemon, err := reconcile.New(reconcile.Config{
 		Rundir: rundir,
 		Log:    log,
-		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive},
+		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads},
 		Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts},
 	})
 	if err != nil {

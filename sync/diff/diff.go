@@ -67,7 +67,7 @@ func Ops(have, want plan.Tables) []Op {
 	for _, h := range have.Ports {
 		w := want.Port(h.IfIndex)
 		switch {
-		case w == nil || w.Mode != h.Mode:
+		case w == nil || w.Mode != h.Mode || w.SetOffloads != h.SetOffloads:
 			add(Op{Kind: ClosePort, Port: h})
 			add(Op{Kind: RemovePort, Port: h})
 		case w.Rule != h.Rule || w.Name != h.Name:

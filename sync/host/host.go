@@ -2,7 +2,10 @@
 
 // Package host tells what the kernel says of the network devices in this
 // process's network namespace: rtnetlink, ethtool and the netdev netlink
-// family, joined into plan.Link. It changes nothing.
+// family, joined into plan.Link.
+//
+// It changes nothing but receive offloads of a device, when it is told to, and
+// sees to it that they are restored, however the process ends.
 package host
 
 import (
@@ -20,7 +23,8 @@ import (
 // Host reads devices, and remembers what of them does not change.
 type Host struct {
 	owns   func(program uint32) bool
-	tool   *offloads
+	tool   *ethtool
+	keeper *keeper
 	kernel kernel
 	mu     sync.Mutex
 	static map[int]traits // by ifindex
@@ -42,15 +46,18 @@ func Open(owns func(program uint32) bool) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	tool, err := openOffloads(bits)
+	tool, err := openEthtool(bits)
 	if err != nil {
 		return nil, err
 	}
-	return &Host{owns: owns, tool: tool, kernel: kernel, static: make(map[int]traits)}, nil
+	return &Host{owns: owns, tool: tool, keeper: newKeeper(tool), kernel: kernel, static: make(map[int]traits)}, nil
 }
 
-// Close frees what Open took.
-func (h *Host) Close() { h.tool.close() }
+// Close restores what TurnOff has turned off, and frees what Open took.
+func (h *Host) Close() error {
+	defer h.tool.close()
+	return h.keeper.close()
+}
 
 // Links reads every device of the network namespace, by name.
 func (h *Host) Links() (map[string]plan.Link, error) {
@@ -72,6 +79,9 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 			return nil, err
 		}
 	}
+	if err := h.keeper.check(); err != nil {
+		return nil, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	links := make(map[string]plan.Link, len(list))
@@ -92,7 +102,10 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 			Up:       a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
 			Physical: finished(a.ParentDevBus, t.driver),
 		}
-		l.StripsVLAN = a.ParentDevBus != "" && h.stripsVLAN(a.Name)
+		if a.ParentDevBus != "" {
+			h.readOffloads(&l)
+		}
+		l.KeptOff = h.keeper.holds(a.Index)
 		if a.Xdp != nil && a.Xdp.Attached && !h.owns(a.Xdp.ProgId) {
 			l.OtherXDP = programName(a.Xdp.ProgId)
 		}
@@ -138,13 +151,6 @@ func finished(bus, driver string) bool {
 		return false
 	}
 	return driver != "vmxnet3"
-}
-
-// stripsVLAN asks for rx-vlan-offload; a device that does not tell is taken
-// to have it.
-func (h *Host) stripsVLAN(name string) bool {
-	f, err := h.tool.read(name)
-	return err != nil || f(rxVLAN).on || f(rxVLANStag).on
 }
 
 // programName gives an XDP program's name and id for people.

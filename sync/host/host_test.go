@@ -17,8 +17,15 @@ import (
 )
 
 // TestMain runs the tests in a process whose threads are all in a network
-// namespace of its own, as the daemon's are in one.
+// namespace of its own, as the daemon's are in one. The test binary is the
+// restorer too, as the daemon's is, and the process that is killed.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == RestorerCommand {
+		os.Exit(Restore(os.Stdin, os.Stderr))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "hold" {
+		os.Exit(holder(os.Args[2:]))
+	}
 	const inside = "OVS_XDP_HOST_TEST"
 	if os.Getenv(inside) != "" {
 		os.Exit(m.Run())
@@ -52,7 +59,7 @@ func openHost(t testing.TB, k kernel) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.Close)
+	t.Cleanup(func() { _ = h.Close() })
 	h.kernel = k
 	return h
 }

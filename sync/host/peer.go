@@ -109,7 +109,7 @@ func readPeers(bits featureBits, veths []*netlink.LinkAttrs) (map[int]*peer, err
 // readPeersHere reads those other ends that are in the network namespace of
 // the calling thread. They must point back at their veths.
 func readPeersHere(bits featureBits, veths []*netlink.LinkAttrs, reach string, peers map[int]*peer) {
-	tool, err := openOffloads(bits)
+	tool, err := openEthtool(bits)
 	if err != nil {
 		return
 	}

@@ -240,6 +240,9 @@ func tablesText(t Tables) string {
 		r := p.Rule
 		fmt.Fprintf(&b, "port %d %s mode=%s bridge=%s", p.IfIndex, p.Name,
 			[...]string{"target", "native", "veth", "generic"}[p.Mode], r.Bridge)
+		if p.SetOffloads {
+			b.WriteString(" set-offloads")
+		}
 		for _, f := range []struct {
 			on   bool
 			name string

@@ -49,8 +49,7 @@ func isDown(iface *ovs.Interface, link Link) bool {
 // attachMode decides how the program gets onto a device, or refuses.
 func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 	switch {
-	case link.StripsVLAN:
-		b.refuse(subject, VLANOffload, "device %s takes VLAN tags off before XDP sees them: ethtool -K %s rxvlan off", link.Name, link.Name)
+	case !b.judgeOffloads(subject, link):
 		return 0, false
 	case link.Driver == "veth" && link.HidesTags == Yes:
 		b.refuse(subject, VLANOffload, "%s", hiddenTags(link))
@@ -72,6 +71,34 @@ func (b *builder) attachMode(subject string, link Link) (Mode, bool) {
 	}
 	return Native, true
 }
+
+// judgeOffloads refuses a device that does to frames, before XDP sees them, what
+// the daemon can't or may not turn off.
+func (b *builder) judgeOffloads(subject string, link Link) bool {
+	reason, what := VLANOffload, "takes VLAN tags off"
+	if !link.StripsVLAN {
+		reason, what = LRO, "merges frames"
+	}
+	switch {
+	case !link.StripsVLAN && !link.LRO:
+		return true
+	case link.Offloads == "":
+		b.refuse(subject, reason, "device %s does not tell whether it %s before XDP sees them", link.Name, what)
+		return false
+	case link.OffloadsFixed:
+		b.refuse(subject, reason, "device %s %s before XDP sees them, and its driver has no %s", link.Name, what, link.Offloads)
+		return false
+	case !b.policy.SetNICOffloads:
+		b.refuse(subject, reason, "device %s %s before XDP sees them: ethtool -K %s %s (--set-nic-offloads does it while the port is on the lane)",
+			link.Name, what, link.Name, link.Offloads)
+		return false
+	}
+	return true
+}
+
+// setsOffloads tells that a device has offloads to be turned off, or that are
+// off because of us.
+func (link Link) setsOffloads() bool { return link.StripsVLAN || link.LRO || link.KeptOff }
 
 // hiddenTags says what to do about a veth whose tags XDP can't see.
 func hiddenTags(link Link) string {

@@ -18,8 +18,14 @@ type Link struct {
 	// their checksums finished.
 	Physical bool
 	// StripsVLAN tells that the device takes the outer tag off a frame before
-	// XDP sees it (rx-vlan-offload).
-	StripsVLAN bool
+	// XDP sees it (rx-vlan-offload), LRO that it merges frames.
+	StripsVLAN, LRO bool
+	// Offloads is what ends that, in the words of ethtool -K ("rxvlan off lro
+	// off"), and OffloadsFixed tells that the driver does not let it be ended.
+	Offloads      string
+	OffloadsFixed bool
+	// KeptOff tells that the daemon has turned off such offloads of the device.
+	KeptOff bool
 	// NativeXDP tells whether the driver runs XDP programs that redirect;
 	// Transmits whether it takes redirected frames now.
 	NativeXDP, Transmits Answer

@@ -23,6 +23,9 @@ import (
 type Policy struct {
 	// AllowGeneric lets ports take part whose driver has no native XDP.
 	AllowGeneric bool
+	// SetNICOffloads lets the daemon turn off what devices do to frames before
+	// XDP sees them.
+	SetNICOffloads bool
 	// KeepAlive is the longest interval of keep-alive frames; 0 means
 	// DefaultKeepAlive.
 	KeepAlive time.Duration

@@ -115,6 +115,7 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 		if d.Mode, ok = b.attachMode(subject, link); !ok {
 			return Port{}, false, false
 		}
+		d.SetOffloads = link.setsOffloads()
 	}
 	d.Rule.Checksum, d.Rule.MaxFrame = !link.Physical, link.MTU+etherHeader
 	b.judgeDirections(br, subject, p, iface, link, &d.Rule)

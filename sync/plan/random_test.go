@@ -77,11 +77,14 @@ func (r random) input() *input {
 		}
 		l := Link{
 			Name: n, IfIndex: i + 1, Driver: pick(r, "tun", "veth", "ixgbe", ""), MTU: pick(r, 1500, 1500, 9000, 0, r.number()),
-			Up: !r.odds(8), Physical: r.odds(3), StripsVLAN: r.odds(8),
-			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown), HidesTags: pick(r, Unknown, Unknown, No, Yes),
+			Up: !r.odds(8), Physical: r.odds(3), StripsVLAN: r.odds(8), LRO: r.odds(16), KeptOff: r.odds(8),
+			NativeXDP: pick(r, Yes, Unknown), Transmits: pick(r, Yes, Unknown), HidesTags: pick(r, Unknown, Unknown, No),
 		}
 		if r.odds(8) {
 			l.NativeXDP, l.Transmits = pick(r, Yes, No, Answer(7)), pick(r, Yes, No)
+		}
+		if r.odds(10) {
+			l.HidesTags = Yes
 		}
 		if r.odds(10) {
 			l.OtherXDP = "other"
@@ -94,7 +97,7 @@ func (r random) input() *input {
 		}
 		in.Links[n] = l
 	}
-	in.Policy = Policy{AllowGeneric: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second}
+	in.Policy = Policy{AllowGeneric: r.odds(2), SetNICOffloads: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second}
 	in.Snapshot = ovs.Snapshot{HWOffload: r.odds(30), FlowRestoreWait: r.odds(20)}
 	many := 1 + r.IntN(3)
 	if r.odds(50) {

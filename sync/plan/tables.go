@@ -24,7 +24,10 @@ type Port struct {
 	Name    string
 	// Mode says what is attached to the device.
 	Mode Mode
-	Rule Rule
+	// SetOffloads tells that VLAN acceleration and LRO of the device are off
+	// while it is on the lane, and restored afterwards.
+	SetOffloads bool
+	Rule        Rule
 }
 
 // Mode says how a program sits on a device.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/sync/diff"
+	"github.com/ovs-xdp/ovs-xdp/sync/host"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
@@ -19,12 +20,26 @@ import (
 // bridges, and remembers the ports as they were last written.
 type installer struct {
 	lane    *bpf.Lane
+	host    *host.Host
 	numbers map[string]uint8 // Bridge:name -> number in the kernel's tables
 	ports   map[int]plan.Port
+	// failed holds devices that were not taken after their offloads had been
+	// turned off, by ifindex.
+	failed map[int]failedAttach
 }
 
-func newInstaller(lane *bpf.Lane) *installer {
-	return &installer{lane: lane, numbers: make(map[string]uint8), ports: make(map[int]plan.Port)}
+type failedAttach struct {
+	err error
+	at  time.Time
+}
+
+// retryOffloads is after how long offloads are turned off once more for a
+// device that was not taken: it may cost the device its carrier each time.
+const retryOffloads = 10 * time.Minute
+
+func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
+	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port),
+		failed: make(map[int]failedAttach)}
 }
 
 // have reads the tables back, after taking out ports whose device has gone;
@@ -73,7 +88,30 @@ func (in *installer) close(ifindex int) {
 
 func (in *installer) remove(ifindex int) error {
 	delete(in.ports, ifindex)
-	return in.lane.RemovePort(ifindex)
+	return errors.Join(in.lane.RemovePort(ifindex), in.host.Restore(ifindex))
+}
+
+// attach puts a port on the lane, closed, after what its device does to frames
+// before XDP sees them is turned off.
+func (in *installer) attach(p plan.Port) error {
+	if p.SetOffloads {
+		if f, ok := in.failed[p.IfIndex]; ok && time.Since(f.at) < retryOffloads {
+			return f.err
+		}
+		if err := in.host.TurnOff(p.IfIndex); err != nil {
+			return err
+		}
+	}
+	if err := in.lane.AddPort(p.IfIndex, bpf.Mode(p.Mode)); err != nil {
+		if p.SetOffloads {
+			err = errors.Join(err, in.host.Restore(p.IfIndex))
+			in.failed[p.IfIndex] = failedAttach{err: err, at: time.Now()}
+		}
+		return err
+	}
+	delete(in.failed, p.IfIndex)
+	in.ports[p.IfIndex] = plan.Port{IfIndex: p.IfIndex, Name: p.Name, Mode: p.Mode, SetOffloads: p.SetOffloads}
+	return nil
 }
 
 // outcome is what came of applying steps.
@@ -120,12 +158,11 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 	case diff.RemovePort:
 		return in.remove(op.Port.IfIndex)
 	case diff.AddPort:
-		if err := in.lane.AddPort(op.Port.IfIndex, bpf.Mode(op.Port.Mode)); err != nil {
+		if err := in.attach(op.Port); err != nil {
 			out.refused[op.Port.IfIndex] = err
 			return nil
 		}
 		out.attached++
-		in.ports[op.Port.IfIndex] = plan.Port{IfIndex: op.Port.IfIndex, Name: op.Port.Name, Mode: op.Port.Mode}
 	case diff.SetRule:
 		rule := op.Port.Rule
 		if err := in.lane.SetRule(op.Port.IfIndex, in.rule(rule)); err != nil {

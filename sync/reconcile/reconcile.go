@@ -101,17 +101,17 @@ func New(cfg Config) (*Daemon, error) {
 		return nil, errors.Join(err, lane.Close())
 	}
 	return &Daemon{
-		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane),
+		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
 		refused: make(map[int]refusedDevice),
 		inbox:   inbox{ready: make(chan struct{}, 1)},
 		view:    View{Why: "starting"},
 	}, nil
 }
 
-// Close takes every program off its device.
+// Close takes every program off its device, and then restores what was turned
+// off of devices.
 func (d *Daemon) Close() error {
-	d.host.Close()
-	return d.lane.Close()
+	return errors.Join(d.lane.Close(), d.host.Close())
 }
 
 // View returns what the loop last saw and did.
@@ -211,9 +211,27 @@ func (d *Daemon) readLinks(now time.Time) (map[string]plan.Link, error) {
 			}
 			links[r.name] = l
 		}
+		d.turnOffAgain(links)
 		d.links = links
 	}
 	return d.links, nil
+}
+
+// turnOffAgain turns off what somebody has turned on of a device whose offloads
+// are kept off.
+func (d *Daemon) turnOffAgain(links map[string]plan.Link) {
+	for name, l := range links {
+		if !l.KeptOff || !l.StripsVLAN && !l.LRO {
+			continue
+		}
+		if err := d.host.TurnOff(l.IfIndex); err != nil {
+			l.AttachError = err.Error()
+		} else {
+			d.log.Warn("offloads were turned on, and are off again while the port is on the lane (see --set-nic-offloads)", "device", name)
+			l.StripsVLAN, l.LRO, l.Offloads = false, false, ""
+		}
+		links[name] = l
+	}
 }
 
 // inbox collects the kernel's events for the loop.

@@ -4,6 +4,7 @@ package host
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +17,13 @@ const (
 	txVLAN     = "tx-vlan-hw-insert"
 	txVLANStag = "tx-vlan-stag-hw-insert"
 	rxGRO      = "rx-gro"
+	rxGROHW    = "rx-gro-hw"
+	rxLRO      = "rx-lro"
 )
 
-// offloads is a socket that reads device features in the network namespace
+// ethtool is a socket that reads and sets device features in the network namespace
 // where it was opened.
-type offloads struct {
+type ethtool struct {
 	fd   int
 	bits featureBits
 }
@@ -29,27 +32,27 @@ type offloads struct {
 // same for all devices.
 type featureBits map[string]uint
 
-// openOffloads opens it in the network namespace of the calling thread.
-func openOffloads(bits featureBits) (*offloads, error) {
+// openEthtool opens it in the network namespace of the calling thread.
+func openEthtool(bits featureBits) (*ethtool, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open socket for device features: %w", err)
 	}
-	return &offloads{fd: fd, bits: bits}, nil
+	return &ethtool{fd: fd, bits: bits}, nil
 }
 
-func (o *offloads) close() { _ = unix.Close(o.fd) }
+func (e *ethtool) close() { _ = unix.Close(e.fd) }
 
 // ioctl fills in the structure of linux/ethtool.h at data. It stays a pointer to
 // the last: an address in a uintptr does not follow when the stack moves.
-func (o *offloads) ioctl(device string, data unsafe.Pointer) error {
+func (e *ethtool) ioctl(device string, data unsafe.Pointer) error {
 	ifr := &struct { // struct ifreq of linux/if.h
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
 		_    [16]byte
 	}{data: data}
 	copy(ifr.name[:len(ifr.name)-1], device)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(o.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(ifr)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(e.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(ifr)))
 	if errno != 0 {
 		return errno
 	}
@@ -66,36 +69,36 @@ const (
 
 // readFeatureBits asks the kernel for the names of its features.
 func readFeatureBits() (featureBits, error) {
-	o, err := openOffloads(nil)
+	e, err := openEthtool(nil)
 	if err != nil {
 		return nil, err
 	}
-	defer o.close()
+	defer e.close()
 	set := &struct { // struct ethtool_sset_info
 		cmd, _ uint32
 		mask   uint64
 		count  uint32
 	}{cmd: unix.ETHTOOL_GSSET_INFO, mask: 1 << stringsFeatures}
-	strings := &struct { // struct ethtool_gstrings
+	list := &struct { // struct ethtool_gstrings
 		cmd, set, count uint32
 		names           [maxFeatures][stringLen]byte
 	}{cmd: unix.ETHTOOL_GSTRINGS, set: stringsFeatures}
-	err = o.ioctl("lo", unsafe.Pointer(set))
+	err = e.ioctl("lo", unsafe.Pointer(set))
 	if err == nil && set.count > maxFeatures {
 		err = fmt.Errorf("%d features", set.count)
 	}
 	if err == nil {
-		strings.count = set.count
-		err = o.ioctl("lo", unsafe.Pointer(strings))
+		list.count = set.count
+		err = e.ioctl("lo", unsafe.Pointer(list))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read names of device features: %w", err)
 	}
 	bits := make(featureBits)
-	for i := range strings.count {
-		bits[unix.ByteSliceToString(strings.names[i][:])] = uint(i)
+	for i := range list.count {
+		bits[unix.ByteSliceToString(list.names[i][:])] = uint(i)
 	}
-	for _, name := range []string{rxVLAN, rxVLANStag, txVLAN, txVLANStag, rxGRO} {
+	for _, name := range []string{rxVLAN, rxVLANStag, txVLAN, txVLANStag, rxGRO, rxGROHW, rxLRO} {
 		if _, ok := bits[name]; !ok {
 			return nil, fmt.Errorf("read names of device features: no %s among %d", name, len(bits))
 		}
@@ -116,15 +119,24 @@ type feature struct {
 	fixed bool
 }
 
-// read returns the features of a device, by a function of their names: one
-// that the kernel does not know is off, and fixed.
-func (o *offloads) read(device string) (func(name string) feature, error) {
+// readAll reads the features of a device.
+func (e *ethtool) readAll(device string) (*ethtoolFeatures, error) {
 	f := &ethtoolFeatures{cmd: unix.ETHTOOL_GFEATURES, size: maxFeatures / 32}
-	if err := o.ioctl(device, unsafe.Pointer(f)); err != nil {
+	if err := e.ioctl(device, unsafe.Pointer(f)); err != nil {
 		return nil, fmt.Errorf("read features of %s: %w", device, err)
 	}
+	return f, nil
+}
+
+// read returns the features of a device, by a function of their names: one
+// that the kernel does not know is off, and fixed.
+func (e *ethtool) read(device string) (func(name string) feature, error) {
+	f, err := e.readAll(device)
+	if err != nil {
+		return nil, err
+	}
 	return func(name string) feature {
-		bit, ok := o.bits[name]
+		bit, ok := e.bits[name]
 		if !ok || bit/32 >= uint(min(f.size, maxFeatures/32)) {
 			return feature{fixed: true}
 		}
@@ -133,9 +145,36 @@ func (o *offloads) read(device string) (func(name string) feature, error) {
 	}, nil
 }
 
+// set turns features of a device on or off. The driver may do otherwise all
+// the same: read tells.
+func (e *ethtool) set(device string, names []string, on bool) error {
+	f, err := e.readAll(device)
+	if err != nil {
+		return err
+	}
+	set := &struct { // struct ethtool_sfeatures
+		cmd, size uint32
+		blocks    [maxFeatures / 32]struct{ valid, requested uint32 }
+	}{cmd: unix.ETHTOOL_SFEATURES, size: f.size}
+	for _, name := range names {
+		bit, ok := e.bits[name]
+		if !ok || bit/32 >= uint(f.size) {
+			return fmt.Errorf("set features of %s: the kernel does not know %s", device, name)
+		}
+		set.blocks[bit/32].valid |= 1 << (bit % 32)
+		if on {
+			set.blocks[bit/32].requested |= 1 << (bit % 32)
+		}
+	}
+	if err := e.ioctl(device, unsafe.Pointer(set)); err != nil {
+		return fmt.Errorf("set features %s of %s: %w", strings.Join(names, " "), device, err)
+	}
+	return nil
+}
+
 // driver names a device's driver, "" when it has none to name.
-func (o *offloads) driver(device string) string {
-	info, err := unix.IoctlGetEthtoolDrvinfo(o.fd, device)
+func (e *ethtool) driver(device string) string {
+	info, err := unix.IoctlGetEthtoolDrvinfo(e.fd, device)
 	if err != nil {
 		return ""
 	}
