@@ -21,8 +21,8 @@ const (
 	rxLRO      = "rx-lro"
 )
 
-// ethtool is a socket that reads and sets device features in the network namespace
-// where it was opened.
+// ethtool is a socket that reads and sets device features, in the network
+// namespace where it was opened.
 type ethtool struct {
 	fd   int
 	bits featureBits

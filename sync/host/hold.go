@@ -29,7 +29,7 @@ func identity(l netlink.Link) string {
 // errFixed tells of an offload that can't be turned off.
 var errFixed = errors.New("the driver can't turn it off")
 
-// find returns those of the features that are on.
+// findOn returns those of the features that are on.
 func findOn(tool *ethtool, ifindex int, names []string) (hold, netlink.Link, error) {
 	l, err := netlink.LinkByIndex(ifindex)
 	if err != nil {

@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -35,9 +36,9 @@ func (k *keeper) turnOff(ifindex int, names []string) error {
 	}
 	whole := on
 	if again { // somebody has turned on what was off already
-		for _, f := range before.Features {
-			whole.Features = appendNew(whole.Features, f)
-		}
+		whole.Features = slices.Concat(on.Features, before.Features)
+		slices.Sort(whole.Features)
+		whole.Features = slices.Compact(whole.Features)
 	}
 	if err := k.watched(); err != nil {
 		return err
@@ -50,15 +51,6 @@ func (k *keeper) turnOff(ifindex int, names []string) error {
 		return errors.Join(err, k.restoreLocked(ifindex))
 	}
 	return nil
-}
-
-func appendNew(list []string, s string) []string {
-	for _, l := range list {
-		if l == s {
-			return list
-		}
-	}
-	return append(list[:len(list):len(list)], s)
 }
 
 // restore turns on again what was turned off of a device.

@@ -86,7 +86,7 @@ func (b *builder) judgeOffloads(subject string, link Link) bool {
 		b.refuse(subject, reason, "device %s does not tell whether it %s before XDP sees them", link.Name, what)
 		return false
 	case link.OffloadsFixed:
-		b.refuse(subject, reason, "device %s %s before XDP sees them, and its driver has no %s", link.Name, what, link.Offloads)
+		b.refuse(subject, reason, "device %s %s before XDP sees them, and its driver does not let it be turned off (%s)", link.Name, what, link.Offloads)
 		return false
 	case !b.policy.SetNICOffloads:
 		b.refuse(subject, reason, "device %s %s before XDP sees them: ethtool -K %s %s (--set-nic-offloads does it while the port is on the lane)",
