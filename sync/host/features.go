@@ -23,9 +23,10 @@ const (
 	netdevAttrIfindex = 1
 	netdevAttrXDP     = 3
 
-	actBasic    = 1 << 0
-	actRedirect = 1 << 1
-	actNDOXmit  = 1 << 2
+	actBasic     = 1 << 0
+	actRedirect  = 1 << 1
+	actNDOXmit   = 1 << 2
+	actNDOXmitSG = 1 << 6
 )
 
 // xdpFeatures holds what each device can do by ifindex; nil on a kernel that
@@ -43,6 +44,7 @@ func (f xdpFeatures) answer(l *plan.Link) {
 	}
 	if bits&actNDOXmit != 0 {
 		l.Transmits = plan.Yes
+		l.Scattered = bits&actNDOXmitSG != 0
 	}
 }
 

@@ -29,6 +29,10 @@ type Link struct {
 	// NativeXDP tells whether the driver runs XDP programs that redirect;
 	// Transmits whether it takes redirected frames now.
 	NativeXDP, Transmits Answer
+	// Scattered tells that it takes redirected frames that lie in several
+	// buffers, as those of a jumbo MTU do. Linux tells from 6.3 on; before,
+	// none does.
+	Scattered bool
 	// HidesTags tells, of a veth before Linux 6.8, whether its peer may hand
 	// over VLAN tags beside the frames, unseen by XDP; Unknown where XDP can
 	// ask. Peer is the peer's name, "" when it is not found, and PeerReach what

@@ -117,7 +117,7 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 		}
 		d.SetOffloads = link.setsOffloads()
 	}
-	d.Rule.Checksum, d.Rule.MaxFrame = !link.Physical, link.MTU+etherHeader
+	d.Rule.Checksum, d.Rule.MaxFrame, d.Rule.Scattered = !link.Physical, link.MTU+etherHeader, link.Scattered
 	b.judgeDirections(br, subject, p, iface, link, &d.Rule)
 	return d, up, true
 }

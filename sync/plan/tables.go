@@ -69,6 +69,8 @@ type Rule struct {
 	// Legs holds, in the rule of a bond's first member, the members that frames
 	// to the bond are sent by, by hash bucket. All 0: not a bond, or none.
 	Legs [Legs]int
+	// Scattered tells that the device takes frames that lie in several buffers.
+	Scattered bool
 	// Reflects tells that other members of the bond may hand back what was sent
 	// by one, and OVS drops it: a known source there has not moved.
 	Reflects bool

@@ -52,6 +52,7 @@ var explain = map[string]string{
 	"no-device":      "the destination's port is not on the lane",
 	"egress-closed":  "frames to the destination's port stay with OVS now",
 	"protected":      "both ports are protected",
+	"scattered":      "the frame lies in several buffers, which the destination's device does not take",
 	"too-long":       "the frame is larger than one of the two ports takes",
 }
 

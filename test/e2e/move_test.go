@@ -3,30 +3,22 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// ask asks the daemon for a document in less than a millisecond, without a
-// tool.
+// ask asks the daemon for a document in less than a millisecond.
 func ask[T any](w *world, method string, args ...string) T {
 	w.t.Helper()
-	client := &unixctl.Client{Socket: w.RunDir + "/ovs-xdpd." + strconv.Itoa(w.daemon.PID) + ".ctl"}
-	reply, err := client.CallJSON(context.Background(), method, args...)
+	v, err := lab.Ask[T](w.Lab, method, args...)
 	w.must(err)
-	var v T
-	w.must(json.Unmarshal(reply, &v))
 	return v
 }
 

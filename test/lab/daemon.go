@@ -3,11 +3,14 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 )
 
 // Daemon is a running ovs-xdpd.
@@ -159,22 +162,28 @@ type FDBRow struct {
 }
 
 // Status asks the daemon for its status.
-func (l *Lab) Status() (Status, error) { return ask[Status](l, "status") }
+func (l *Lab) Status() (Status, error) { return Ask[Status](l, "offload/show") }
 
 // Ports asks the daemon for its ports.
-func (l *Lab) Ports() ([]PortStatus, error) { return ask[[]PortStatus](l, "ports") }
+func (l *Lab) Ports() ([]PortStatus, error) { return Ask[[]PortStatus](l, "port/show") }
 
 // FDB asks the daemon for its stations.
-func (l *Lab) FDB() ([]FDBRow, error) { return ask[[]FDBRow](l, "fdb") }
+func (l *Lab) FDB() ([]FDBRow, error) { return Ask[[]FDBRow](l, "fdb/show") }
 
-func ask[T any](l *Lab, command string) (T, error) {
+// Ask asks the daemon for a document over its control socket, as ovs-xdpctl
+// does, and without a process of its own.
+func Ask[T any](l *Lab, command string, args ...string) (T, error) {
 	var v T
-	out, err := l.Ctl(command, "-o", "json")
+	socket, _, err := unixctl.DaemonSocket(l.RunDir, "ovs-xdpd")
+	if err != nil {
+		return v, fmt.Errorf("ask ovs-xdpd: %w", err)
+	}
+	reply, err := (&unixctl.Client{Socket: socket}).CallJSON(context.Background(), command, args...)
 	if err == nil {
-		err = json.Unmarshal([]byte(out), &v)
+		err = json.Unmarshal(reply, &v)
 	}
 	if err != nil {
-		return v, fmt.Errorf("ask ovs-xdpd for its %s: %w", command, err)
+		return v, fmt.Errorf("ask ovs-xdpd for %s: %w", command, err)
 	}
 	return v, nil
 }

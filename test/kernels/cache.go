@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// A kernel is an unpacked kernel package in the cache.
+type kernel struct {
+	dir     string // where the package is unpacked
+	release string // what uname -r says: "6.1.0-56-amd64"
+}
+
+func (k *kernel) image() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.release) }
+
+func (k *kernel) modules() string { return filepath.Join(k.dir, "lib", "modules", k.release) }
+
+// seal is written beside an unpacked package when all is there.
+type seal struct {
+	Package string `json:"package"` // SHA-256 of the .deb
+	Content string `json:"content"` // SHA-256 of what it was unpacked to
+}
+
+// get returns the newest kernel of a series, from the cache when it is there
+// and whole. Where the newest can't be had, an older one from the cache does.
+func get(ctx context.Context, series string, log io.Writer) (*kernel, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("find a place for kernels: %w", err)
+	}
+	base = filepath.Join(base, "ovs-xdp", "kernels")
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return nil, fmt.Errorf("make a place for kernels: %w", err)
+	}
+	unlock, err := lock(filepath.Join(base, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	k, err := fetch(ctx, base, series, log)
+	if err == nil || ctx.Err() != nil {
+		return k, err
+	}
+	// The package lists may be missing, or older than what can be fetched.
+	fmt.Fprintf(log, "%v\nupdating the package lists\n", err)
+	_, updateErr := output(ctx, "apt-get", "update", "--quiet")
+	if k, again := fetch(ctx, base, series, log); again == nil {
+		return k, nil
+	}
+	if k := cached(base, series); k != nil {
+		fmt.Fprintf(log, "using Linux %s from the cache\n", k.release)
+		return k, nil
+	}
+	return nil, errors.Join(err, updateErr)
+}
+
+// fetch returns the newest kernel that apt knows.
+func fetch(ctx context.Context, base, series string, log io.Writer) (*kernel, error) {
+	d, err := newest(ctx, series)
+	if err != nil {
+		return nil, err
+	}
+	k := &kernel{filepath.Join(base, d.release()), d.release()}
+	if s, err := k.whole(); err == nil && s.Package == d.sha256 {
+		return k, nil
+	}
+	fmt.Fprintf(log, "fetching %s\n", d.name)
+	dir, err := os.MkdirTemp(base, "unpack-")
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", d.name, err)
+	}
+	defer os.RemoveAll(dir)
+	if err := d.unpack(ctx, dir); err != nil {
+		return nil, err
+	}
+	content, err := treeSum(dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(seal{Package: d.sha256, Content: content})
+	if err != nil {
+		return nil, err
+	}
+	// The seal goes first and comes last.
+	err = errors.Join(os.Chmod(dir, 0o755), os.RemoveAll(k.sealFile()), os.RemoveAll(k.dir))
+	if err == nil {
+		err = os.Rename(dir, k.dir)
+	}
+	if err == nil {
+		err = os.WriteFile(k.sealFile(), b, 0o644)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep %s: %w", d.name, err)
+	}
+	return k, nil
+}
+
+// cached returns the newest kernel of a series that is whole in the cache, nil
+// when there is none.
+func cached(base, series string) *kernel {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, "linux-image-"+e.Name())
+	}
+	for _, name := range candidates(names, series) {
+		release := debian{name: name}.release()
+		k := &kernel{filepath.Join(base, release), release}
+		if _, err := k.whole(); err == nil {
+			return k
+		}
+	}
+	return nil
+}
+
+func (k *kernel) sealFile() string { return k.dir + ".json" }
+
+// whole reads the seal and checks that everything is there as it was unpacked.
+func (k *kernel) whole() (seal, error) {
+	var s seal
+	b, err := os.ReadFile(k.sealFile())
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, err
+	}
+	sum, err := treeSum(k.dir)
+	if err == nil && sum != s.Content {
+		err = fmt.Errorf("check %s: it has changed", k.dir)
+	}
+	return s, err
+}
+
+// treeSum returns the SHA-256 of all files below a folder and their names, in
+// hex.
+func treeSum(dir string) (string, error) {
+	all := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		sum, err := fileSum(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		fmt.Fprintf(all, "%x %s\n", sum, name)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("check %s: %w", dir, err)
+	}
+	return fmt.Sprintf("%x", all.Sum(nil)), nil
+}
+
+// fileSum returns the SHA-256 of a file.
+func fileSum(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// lock waits until no other process holds the lock file.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock the cache: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock the cache: %w", err)
+	}
+	return func() { f.Close() }, nil
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A suite is one test binary.
+type suite struct {
+	name    string
+	pkg     string // folder in the repository
+	args    []string
+	timeout time.Duration // of the binary
+}
+
+// suites run in this order.
+var suites = []suite{
+	{name: "bpf", pkg: "bpf", timeout: 10 * time.Minute},
+	{name: "e2e", pkg: "test/e2e", timeout: 15 * time.Minute},
+	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
+		args: []string{"-cases", "8", "-seed", "1", "-frames", "200"}},
+}
+
+// A skip is a test that may skip itself in a machine.
+type skip struct{ suite, test, reason string }
+
+// maySkip is all of them.
+var maySkip = []skip{}
+
+// findSuites returns the suites of these names, all when there are none.
+func findSuites(names []string) ([]suite, error) {
+	if len(names) == 0 {
+		return suites, nil
+	}
+	var found []suite
+	for _, name := range names {
+		i := slices.IndexFunc(suites, func(s suite) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("find suite %s: there is none of that name", name)
+		}
+		found = append(found, suites[i])
+	}
+	return found, nil
+}
+
+// build compiles the test binary into a folder.
+func (s suite) build(ctx context.Context, repository, dir string) error {
+	c := exec.CommandContext(ctx, "go", "test", "-c", "-o", filepath.Join(dir, s.name+".test"), "./"+s.pkg)
+	c.Dir = repository
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the tests in %s: %w\n%s", s.pkg, err, out)
+	}
+	return nil
+}
+
+// job returns the line of job.sh that runs the suite.
+func (s suite) job(repository, run string) string {
+	words := []string{"suite", s.name, quote(filepath.Join(repository, s.pkg)),
+		"-test.v=test2json", "-test.timeout=" + s.timeout.String()}
+	if run != "" {
+		words = append(words, "-test.run="+quote(run))
+	}
+	return strings.Join(append(words, s.args...), " ") + "\n"
+}
