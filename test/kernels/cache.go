@@ -83,21 +83,13 @@ func fetch(ctx context.Context, base, series string, log io.Writer) (*kernel, er
 	if err := d.unpack(ctx, dir); err != nil {
 		return nil, err
 	}
-	content, err := treeSum(dir)
-	if err != nil {
-		return nil, err
-	}
-	b, err := json.Marshal(seal{Package: d.sha256, Content: content})
-	if err != nil {
-		return nil, err
-	}
 	// The seal goes first and comes last.
 	err = errors.Join(os.Chmod(dir, 0o755), os.RemoveAll(k.sealFile()), os.RemoveAll(k.dir))
 	if err == nil {
 		err = os.Rename(dir, k.dir)
 	}
 	if err == nil {
-		err = os.WriteFile(k.sealFile(), b, 0o644)
+		err = k.close(d.sha256)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keep %s: %w", d.name, err)
@@ -127,6 +119,19 @@ func cached(base, series string) *kernel {
 }
 
 func (k *kernel) sealFile() string { return k.dir + ".json" }
+
+// close seals what was unpacked from a package with this SHA-256.
+func (k *kernel) close(sum string) error {
+	content, err := treeSum(k.dir)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(seal{Package: sum, Content: content})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(k.sealFile(), b, 0o644)
+}
 
 // whole reads the seal and checks that everything is there as it was unpacked.
 func (k *kernel) whole() (seal, error) {

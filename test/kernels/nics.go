@@ -35,14 +35,15 @@ func describeCards() string {
 	return strings.Join(all, " ")
 }
 
-// cardOptions returns QEMU's options for all cards.
+// cardOptions returns QEMU's options for all cards. They boot nothing, so they
+// need no ROM.
 func cardOptions() []string {
 	var o []string
 	for i, p := range cardPairs {
 		for side := range 2 {
 			id := fmt.Sprintf("card%d-%d", i, side)
 			o = append(o, "-netdev", fmt.Sprintf("hubport,id=%s,hubid=%d", id, i),
-				"-device", fmt.Sprintf("%s,netdev=%s,mac=%s", p.model, id, address(i, side)))
+				"-device", fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=", p.model, id, address(i, side)))
 		}
 	}
 	return o

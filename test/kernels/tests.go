@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// testing is a run of suites on kernels.
-type testing struct {
+// tests is a run of suites on kernels.
+type tests struct {
 	machine
 	kernels  []string // series
 	suites   []suite
@@ -27,7 +27,7 @@ type testing struct {
 }
 
 // choose sets what is tested where.
-func (t *testing) choose(kernels, suites []string) error {
+func (t *tests) choose(kernels, suites []string) error {
 	if len(kernels) == 0 {
 		return errors.New("choose kernels: none is named")
 	}
@@ -39,7 +39,7 @@ func (t *testing) choose(kernels, suites []string) error {
 
 // all runs every suite on every kernel, tells how it went, and fails unless
 // all went well.
-func (t *testing) all(ctx context.Context) error {
+func (t *tests) all(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "ovs-xdp-kernels-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the tests: %w", err)
@@ -60,7 +60,7 @@ func (t *testing) all(ctx context.Context) error {
 	var machines sync.WaitGroup
 	for i, k := range kernels {
 		out := t.out
-		if t.parallel {
+		if t.parallel && len(kernels) > 1 {
 			out = &prefixed{prefix: t.kernels[i] + " | ", w: t.out}
 		}
 		machines.Go(func() { results[i] = t.one(ctx, k, dir, out) })
@@ -87,7 +87,7 @@ type result struct {
 }
 
 // one runs the suites on one kernel.
-func (t *testing) one(ctx context.Context, k *kernel, dir string, out io.Writer) result {
+func (t *tests) one(ctx context.Context, k *kernel, dir string, out io.Writer) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("it took longer than %s", t.timeout))
 	defer cancel()
 	res := result{kernel: k, report: report{text: out}}
@@ -140,7 +140,7 @@ func alarms(console string) []string {
 }
 
 // summary prints a line for each suite and returns what went wrong.
-func (r *result) summary(t *testing) error {
+func (r *result) summary(t *tests) error {
 	var errs []error
 	name := "kernel " + strings.TrimSuffix(r.kernel.release, "-amd64")
 	bad := func(format string, args ...any) {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestCandidates(t *testing.T) {
+	names := []string{
+		"linux-image-6.1.0-9-amd64", "linux-image-6.1.0-56-amd64", "linux-image-6.1.0-56-cloud-amd64",
+		"linux-image-6.1.0-57-rt-amd64", "linux-image-6.1.0-58-amd64-dbg", "linux-image-6.1.0-58-amd64-unsigned",
+		"linux-image-6.12.100+deb12-amd64", "linux-image-6.12.9+deb12-amd64", "linux-image-6.12.117+deb12-cloud-amd64",
+		"linux-image-6.12.117+deb12-amd64", "linux-image-6.12-amd64", "linux-image-6.10.11+bpo-amd64", "linux-image-amd64",
+	}
+	for series, want := range map[string][]string{
+		"6.1":  {"linux-image-6.1.0-56-amd64", "linux-image-6.1.0-9-amd64"},
+		"6.12": {"linux-image-6.12.117+deb12-amd64", "linux-image-6.12.100+deb12-amd64", "linux-image-6.12.9+deb12-amd64"},
+		"5.15": nil,
+	} {
+		if got := candidates(names, series); strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("candidates of %s: %q, want %q", series, got, want)
+		}
+	}
+}
+
+func TestLoadOrder(t *testing.T) {
+	const dep = "kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz\n" +
+		"kernel/net/9p/9pnet.ko.xz: kernel/fs/netfs/netfs.ko.xz\n" +
+		"kernel/net/9p/9pnet-virtio.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz\n" +
+		"kernel/fs/netfs/netfs.ko.xz:\n"
+	got, err := loadOrder(dep, "kernel/drivers/virtio/virtio_pci.ko\n", []string{"virtio_pci", "9pnet_virtio", "9p"})
+	want := []string{"kernel/fs/netfs/netfs.ko.xz", "kernel/net/9p/9pnet.ko.xz", "kernel/net/9p/9pnet-virtio.ko.xz", "kernel/fs/9p/9p.ko.xz"}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("order %q, error %v; want %q", got, err, want)
+	}
+	if _, err := loadOrder(dep, "", []string{"overlay"}); err == nil {
+		t.Error("a module that isn't there gives no error")
+	}
+}
+
+// TestArchive compares with what GNU cpio 2.13 writes (-H newc), apart from
+// times and numbers of inodes and devices.
+func TestArchive(t *testing.T) {
+	var b bytes.Buffer
+	a := archive{w: &b}
+	a.dir("bin")
+	a.file("bin/sh", 0o755, []byte("hello"))
+	if err := a.close(); err != nil {
+		t.Fatal(err)
+	}
+	header := func(inode, mode, links, size, name string) string {
+		zero := "00000000"
+		return "070701" + inode + mode + zero + zero + links + zero + size + strings.Repeat(zero, 4) + name + zero
+	}
+	want := header("00000001", "000041ed", "00000001", "00000000", "00000004") + "bin\x00\x00\x00" +
+		header("00000002", "000081ed", "00000001", "00000005", "00000007") + "bin/sh\x00\x00\x00\x00" + "hello\x00\x00\x00" +
+		header("00000000", "00000000", "00000001", "00000000", "0000000b") + "TRAILER!!!\x00\x00\x00\x00"
+	if b.String() != want {
+		t.Errorf("archive\n%s, want\n%s", hex.Dump(b.Bytes()), hex.Dump([]byte(want)))
+	}
+}
+
+// told is what a machine tells of two suites; the second hangs.
+const told = "\x16ready 6.1.0-56-amd64\n\x16suite bpf\n" +
+	"\x16=== RUN   TestA\n\x16=== RUN   TestA/x\n    a_test.go:1: text\n\x16--- FAIL: TestA (0.10s)\n\x16    --- FAIL: TestA/x (0.10s)\n" +
+	"\x16=== RUN   TestB\nno end of line\x16--- PASS: TestB (0.00s)\n\x16=== RUN   TestC\n\x16--- SKIP: TestC (0.00s)\nFAIL\n" +
+	"\x16code 1\n\x16suite e2e\n\x16=== RUN   TestD\n"
+
+func TestReport(t *testing.T) {
+	for _, chunk := range []int{1, 7, len(told)} {
+		var text strings.Builder
+		r := report{text: &text}
+		for s := told; s != ""; s = s[min(chunk, len(s)):] {
+			if _, err := r.Write([]byte(s[:min(chunk, len(s))])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.done || r.release != "6.1.0-56-amd64" || len(r.suites) != 2 {
+			t.Fatalf("report %+v", r)
+		}
+		bpf, e2e := r.suites[0], r.suites[1]
+		if got := strings.Join(bpf.problems(true), "; "); got != "failed: TestA; skipped without leave: TestC" {
+			t.Errorf("problems of bpf: %s", got)
+		}
+		if got := strings.Join(e2e.problems(true), "; "); got != "did not end: TestD; the suite did not end" {
+			t.Errorf("problems of e2e: %s", got)
+		}
+		want := "    a_test.go:1: text\n--- FAIL: TestA (0.10s)\n    --- FAIL: TestA/x (0.10s)\nno end of line\n" +
+			"--- PASS: TestB (0.00s)\n--- SKIP: TestC (0.00s)\nFAIL\n"
+		if text.String() != want {
+			t.Errorf("text %q, want %q", text.String(), want)
+		}
+	}
+}
+
+// A machine that says nothing wrong must still have said all that is right.
+func TestSummary(t *testing.T) {
+	const good = "\x16ready 6.1.0-56-amd64\n\x16suite e2e\n\x16--- PASS: TestA (0.10s)\nPASS\n\x16code 0\n\x16done\n"
+	for name, c := range map[string]struct{ told, alarm, want string }{
+		"good":         {told: good},
+		"silent":       {told: "", want: "ended after 0 of 1 suites"},
+		"no end":       {told: strings.TrimSuffix(good, "\x16done\n"), want: "ended after 1 of 1 suites"},
+		"no test":      {told: strings.Replace(good, "\x16--- PASS: TestA (0.10s)\n", "", 1), want: "no test ran"},
+		"no suite":     {told: "\x16ready 6.1.0-56-amd64\n\x16done\n", want: "0 of 1 suites ran"},
+		"exit code":    {told: strings.Replace(good, "code 0", "code 3", 1), want: "exit code 3"},
+		"other kernel": {told: strings.Replace(good, "-56-", "-55-", 1), want: "the machine ran 6.1.0-55-amd64"},
+		"not ready":    {told: "\x16failed load the module openvswitch\n", want: "can't load the module openvswitch"},
+		"alarm":        {told: good, alarm: "BUG: unable to handle page fault", want: "it says: BUG: unable"},
+	} {
+		var out strings.Builder
+		r := result{kernel: &kernel{release: "6.1.0-56-amd64"}, report: report{text: &out}}
+		_, _ = r.report.Write([]byte(c.told))
+		if c.alarm != "" {
+			r.alarms = []string{c.alarm}
+		}
+		err := r.summary(&tests{suites: suites[:1], out: &out})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+		if name == "good" && !strings.Contains(out.String(), "kernel 6.1.0-56 (datapath system): e2e 1 passed, 0 failed in 0 s\n") {
+			t.Errorf("summary %q", out.String())
+		}
+	}
+}
+
+func TestAlarms(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "console")
+	console := "[ 1.0] tun: Universal TUN/TAP device driver\r\n[ 2.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1\r\n"
+	if err := os.WriteFile(file, []byte(console), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := alarms(file); len(got) != 1 || got[0] != "[ 2.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1" {
+		t.Errorf("alarms %q", got)
+	}
+}
+
+// A kernel in the cache that has changed is as good as none.
+func TestDamagedCache(t *testing.T) {
+	base := t.TempDir()
+	const release = "6.12.9+deb12-amd64"
+	k := &kernel{filepath.Join(base, release), release}
+	if err := os.MkdirAll(filepath.Dir(k.image()), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(k.image(), []byte("kernel"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if cached(base, "6.12") != nil {
+		t.Error("a kernel without a seal counts")
+	}
+	if err := k.close("package"); err != nil {
+		t.Fatal(err)
+	}
+	if got := cached(base, "6.12"); got == nil || got.release != release {
+		t.Errorf("cached: %+v", got)
+	}
+	if s, err := k.whole(); err != nil || s.Package != "package" {
+		t.Errorf("seal %+v, error %v", s, err)
+	}
+	if err := os.WriteFile(k.image(), []byte("kernal"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if cached(base, "6.12") != nil {
+		t.Error("a damaged kernel counts")
+	}
+}
+
+func TestUnknownSuite(t *testing.T) {
+	if _, err := run(context.Background(), []string{"test", "-suites", "e2f"}, &strings.Builder{}); err == nil {
+		t.Error("no error")
+	}
+}
