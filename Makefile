@@ -4,7 +4,7 @@ GO ?= go
 export GOFLAGS := -buildvcs=false
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test conformance mutants packages generate check-generated lint bench fuzz clean
+.PHONY: help build demo test conformance mutants test-kernels kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,23 @@ conformance: packages build ## compare OVS with and without the lane on N random
 mutants: packages build ## break the program on purpose, and see that the comparison notices (root, clang-19)
 	$(GO) test -tags mutants -count=1 -timeout 0 -v -run TestMutants ./test/conformance
 
+KERNELS ?= 6.1 6.12
+RUN ?=
+SUITES ?=
+test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose
+	@$(GO) run ./test/kernels test -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)'
+
+KERNEL ?= 6.12
+CMD ?=
+export CMD
+kernel-shell: packages-kernels build ## a prompt in an emulated machine with the kernel KERNEL, or run CMD there (root)
+	@$(GO) run ./test/kernels shell -kernel '$(KERNEL)' -command "$$CMD"
+
 packages: ## install the Debian packages that demo and test need (root)
 	@test/setup/install-packages
+
+packages-kernels: ## the same, and those that test-kernels and kernel-shell need (root)
+	@test/setup/install-packages kernels
 
 generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)
 	$(GO) generate ./bpf
