@@ -27,6 +27,9 @@ const (
 	ModeVeth
 	// ModeGeneric runs the program in the network stack.
 	ModeGeneric
+	// ModeSlave attaches nothing: the device is a slave of a Linux bond, which
+	// has the program, and gives it the slaves' frames as theirs.
+	ModeSlave
 )
 
 // Flags of linux/bpf.h.
@@ -42,7 +45,7 @@ const (
 // attach puts the program on a device. The link is not pinned: it goes with
 // this process, however that ends.
 func (l *Lane) attach(ifindex int, mode Mode) error {
-	if mode == ModeTarget {
+	if mode == ModeTarget || mode == ModeSlave {
 		return nil
 	}
 	a := attachment{}
@@ -83,10 +86,14 @@ func attachHint(err error) string {
 	return ""
 }
 
+// ErrBound says that the kernel does not take a program that is bound to a
+// device, or not safely: it can't be asked for VLAN tags beside frames.
+var ErrBound = errors.New("a program that can ask for VLAN tags beside the frame (Linux 6.8) can't be had")
+
 // loadBound loads the program variant for one device, on the shared tables.
 func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	fail := func(err error) error {
-		return fmt.Errorf("load XDP program for device %d, which may hold VLAN tags beside frames (Linux 6.8 or later tells of them): %w", ifindex, err)
+		return fmt.Errorf("load XDP program for device %d: %w: %w", ifindex, ErrBound, err)
 	}
 	spec := l.spec.Copy()
 	prog := spec.Programs[laneProgOvsXdpVeth]

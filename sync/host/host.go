@@ -106,28 +106,43 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 			h.readOffloads(&l)
 		}
 		l.KeptOff = h.keeper.holds(a.Index)
+		if slave, ok := a.Slave.(*netlink.BondSlave); ok {
+			l.Bond = a.MasterIndex
+			l.Backup = slave.State != netlink.BondStateActive || slave.MiiStatus != netlink.BondLinkUp
+		}
 		if a.Xdp != nil && a.Xdp.Attached && !h.owns(a.Xdp.ProgId) {
 			l.OtherXDP = programName(a.Xdp.ProgId)
 		}
 		features.answer(&l)
-		if l.Driver == "veth" {
+		// The slaves of a bond have its program, which is bound to none of them.
+		if l.Driver == "veth" && (!h.kernel.tags || !h.kernel.features || l.Bond != 0) {
 			veths = append(veths, a)
 		}
 		links[a.Name] = l
 	}
 	h.static = known
-	if !h.kernel.tags || !h.kernel.features {
+	if len(veths) > 0 {
 		peers, err := readPeers(h.tool.bits, veths)
 		if err != nil {
 			return nil, err
 		}
 		for _, v := range veths {
 			l := links[v.Name]
-			peers[v.Index].answer(h.kernel, &l)
+			tells := h.kernel
+			tells.tags = tells.tags && l.Bond == 0
+			peers[v.Index].answer(tells, &l)
 			links[v.Name] = l
 		}
 	}
 	return links, nil
+}
+
+// AskPeers has the other ends of veths say from now on whether they hide tags:
+// the kernel tells of them, but not to a program of ours.
+func (h *Host) AskPeers() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kernel.tags = false
 }
 
 // driver names the driver as ethtool does; kinds that the kernel makes up

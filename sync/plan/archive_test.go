@@ -239,7 +239,7 @@ func tablesText(t Tables) string {
 	for _, p := range t.Ports {
 		r := p.Rule
 		fmt.Fprintf(&b, "port %d %s mode=%s bridge=%s", p.IfIndex, p.Name,
-			[...]string{"target", "native", "veth", "generic"}[p.Mode], r.Bridge)
+			[...]string{"target", "native", "veth", "generic", "slave"}[p.Mode], r.Bridge)
 		if p.SetOffloads {
 			b.WriteString(" set-offloads")
 		}

@@ -35,6 +35,11 @@ func (b *builder) bond(br *ovs.Bridge, p *ovs.Port, subject string, role Offload
 			legs = append(legs, 0)
 			continue
 		}
+		if b.links[d.Name].Driver == bondDriver {
+			b.refuse(subject+"/"+iface.Name, Bond, "a Linux bond in a bond of OVS")
+			legs = append(legs, 0)
+			continue
+		}
 		b.devices[d.IfIndex] = subject
 		admitted := up && admits[iface.Name]
 		d.Rule.Watch, d.Rule.Ingress = d.Rule.Watch && admitted, d.Rule.Ingress && admitted

@@ -39,6 +39,10 @@ type Link struct {
 	// a command begins with that runs in its network namespace.
 	HidesTags       Answer
 	Peer, PeerReach string
+	// Bond is the ifindex of the Linux bond that the device is a slave of, 0 for
+	// none, and Backup tells that the bond takes no frames from it now.
+	Bond   int
+	Backup bool
 	// OtherXDP is the name and id of somebody else's XDP program on the
 	// device; "" when there is none.
 	OtherXDP string

@@ -78,7 +78,9 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 		if !ok || d.Mode == Target && !d.Rule.Egress {
 			return nil
 		}
-		lp.devices = []Port{d}
+		if lp.devices, ok = b.withSlaves(subject, d); !ok {
+			return nil
+		}
 		b.devices[d.IfIndex] = subject
 	default:
 		if lp.devices = b.bond(br, p, subject, role, rule); len(lp.devices) == 0 {
@@ -104,6 +106,10 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 	}
 	if holder, taken := b.devices[link.IfIndex]; taken {
 		b.refuse(subject, SharedDevice, "device %s is on the lane already as %s", link.Name, holder)
+		return Port{}, false, false
+	}
+	if link.Bond != 0 {
+		b.refuse(subject, SharedDevice, "device %s is a slave of a Linux bond", link.Name)
 		return Port{}, false, false
 	}
 	d = Port{IfIndex: link.IfIndex, Name: link.Name, Mode: Target, Rule: rule}

@@ -43,10 +43,12 @@ const (
 	Veth
 	// Generic runs it in the network stack (--allow-generic).
 	Generic
+	// Slave is for a slave of a Linux bond: the program of the bond runs there.
+	Slave
 )
 
 // String returns the mode as port/show prints it.
-func (m Mode) String() string { return [...]string{"none", "native", "native", "generic"}[m] }
+func (m Mode) String() string { return [...]string{"none", "native", "native", "generic", "native"}[m] }
 
 // Rule says what the program does with frames from and to a port.
 type Rule struct {

@@ -233,6 +233,11 @@ func (s *session) confirm(out outcome) {
 // without, or in another mode, at once.
 func (s *session) noteRefused(out outcome, links map[string]plan.Link) {
 	for ifindex, err := range out.refused {
+		if errors.Is(err, bpf.ErrBound) {
+			s.log.Warn("XDP can't ask this kernel for VLAN tags beside frames: the other ends of veths are asked", "error", err)
+			s.host.AskPeers()
+			continue
+		}
 		for name, l := range links {
 			if l.IfIndex == ifindex {
 				s.refused[ifindex] = refusedDevice{name: name, err: err, at: time.Now()}

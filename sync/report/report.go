@@ -182,23 +182,35 @@ func (r Reporter) Ports(bridge string) []Port {
 		if lp := v.Result.Tables.Port(out.IfIndex); lp != nil && lp.Rule.Bridge == b.Name {
 			out.Ingress, out.Egress = lp.Rule.Ingress, lp.Rule.Egress
 			out.Attach, out.VLANMode = lp.Mode.String(), lp.Rule.VLANMode.String()
-			r.count(&out)
+			r.count(v, &out)
 		}
 		list = append(list, out)
 	})
 	return list
 }
 
-func (r Reporter) count(p *Port) {
-	c, err := r.Daemon.Lane().Counters(p.IfIndex)
-	if err != nil {
-		return // the port has just left
+// count adds up the counters of a port's device, and of its slaves when it is a
+// Linux bond.
+func (r Reporter) count(v reconcile.View, p *Port) {
+	devices := []int{p.IfIndex}
+	for _, s := range v.Result.Tables.Ports {
+		if s.Mode == plan.Slave && s.Rule.Bundle == p.IfIndex {
+			devices = append(devices, s.IfIndex)
+		}
 	}
-	p.RX = Frames{Lane: c.Lane, OVS: c.Passed + c.Would, Would: c.Would}
-	p.TX.Lane = c.Sent
-	for reason, n := range c.Frames {
-		if n > 0 {
-			p.Reasons[reason] = n
+	for _, ifindex := range devices {
+		c, err := r.Daemon.Lane().Counters(ifindex)
+		if err != nil {
+			continue // it has just left
+		}
+		p.RX.Lane += c.Lane
+		p.RX.OVS += c.Passed + c.Would
+		p.RX.Would += c.Would
+		p.TX.Lane += c.Sent
+		for reason, n := range c.Frames {
+			if n > 0 {
+				p.Reasons[reason] += n
+			}
 		}
 	}
 }

@@ -3,7 +3,10 @@
 package lab
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 )
 
@@ -36,6 +39,51 @@ func (l *Lab) AddBond(bridge, name string, members []string, columns ...string) 
 	}()
 	if err != nil {
 		return nil, fmt.Errorf("add bond %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// HasLinuxBonds tells whether this kernel has bonds of its own.
+func HasLinuxBonds() bool {
+	_, err := os.Stat("/sys/module/bonding")
+	return err == nil || exec.Command("modprobe", "-q", "bonding").Run() == nil
+}
+
+// AddLinuxBond adds a bond of the kernel to a bridge, whose slaves are new veths
+// of the given names, with a machine for raw frames behind each. mode is as "ip
+// link add type bond mode" takes it.
+func (l *Lab) AddLinuxBond(bridge, name, mode string, slaves []string, o PortOptions) (*Bond, error) {
+	b := &Bond{Port: l.newPort(bridge, name, o)}
+	ip := func(args ...string) error {
+		_, err := l.Hypervisor.Exec(context.Background(), "ip", append([]string{"link"}, args...)...)
+		return err
+	}
+	err := func() error {
+		if err := ip("add", name, "type", "bond", "mode", mode, "miimon", "50"); err != nil {
+			return err
+		}
+		for _, s := range slaves {
+			p := l.newPort(bridge, s, PortOptions{})
+			b.Members = append(b.Members, p)
+			if err := p.connect(PortOptions{}); err != nil {
+				return err
+			}
+			// The program of a bond is bound to no slave, and can't ask for tags.
+			_, err := p.VM.Exec(context.Background(), "ethtool", "-K", "eth0", "tx-vlan-offload", "off", "tx-vlan-stag-hw-insert", "off")
+			if err != nil {
+				return err
+			}
+			if err := ip("set", s, "master", name); err != nil {
+				return err
+			}
+			if err := l.Hypervisor.linkUp(s); err != nil {
+				return err
+			}
+		}
+		return b.attach(o)
+	}()
+	if err != nil {
+		return nil, fmt.Errorf("add Linux bond %s: %w", name, err)
 	}
 	return b, nil
 }
