@@ -72,7 +72,7 @@ func (o *Observer) remember(bridges []ovs.Bridge) {
 	for _, b := range bridges {
 		m, ok := o.memories[b.UUID]
 		if !ok || !reflect.DeepEqual(m.row, b) {
-			m = memory{row: b, changed: time.Now()}
+			m = memory{row: b, changed: time.Now(), fragMode: m.fragMode}
 		}
 		memories[b.UUID] = m
 	}
@@ -221,16 +221,22 @@ func (o *Observer) openFlow(ctx context.Context, b *ovs.Bridge) (*openFlow, erro
 	if of.portConfig, err = o.config.OpenFlow.PortConfig(ctx, b.Name); err != nil {
 		return nil, err
 	}
-	if of.fragMode, err = o.config.OpenFlow.FragMode(ctx, b.Name); err != nil {
-		return nil, err
+	of.fragMode = m.fragMode
+	if of.fragMode == "" {
+		if of.fragMode, err = o.config.OpenFlow.FragMode(ctx, b.Name); err != nil {
+			return nil, err
+		}
 	}
 	if of.hiddenRules, err = o.hiddenRules(ctx, b.Name); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.forgets == forgets && started.Sub(m.changed) >= o.settle {
-		m.openFlow = of
+	if o.forgets == forgets {
+		m.fragMode = of.fragMode
+		if started.Sub(m.changed) >= o.settle {
+			m.openFlow = of
+		}
 		o.memories[b.UUID] = m
 	}
 	return of, nil

@@ -94,6 +94,9 @@ type memory struct {
 	row      ovs.Bridge // without Detail
 	changed  time.Time  // when row was first seen
 	openFlow *openFlow  // nil if it has to be read
+	// fragMode is kept also while the bridge settles, since nothing in the
+	// database changes it; "" if it has to be read.
+	fragMode string
 }
 
 // New returns an Observer that has not looked yet.
@@ -121,7 +124,7 @@ func (o *Observer) forget(match func(name string) bool) {
 	o.forgets++ // what a Look under way has read is old already
 	for uuid, m := range o.memories {
 		if match(m.row.Name) {
-			m.openFlow = nil
+			m.openFlow, m.fragMode = nil, ""
 			o.memories[uuid] = m
 		}
 	}
