@@ -151,7 +151,7 @@ func TestBondFailover(t *testing.T) {
 		}
 		with, alone := w.median(c.name+", with the lane", gaps["on"]), w.median(c.name+", OVS alone", gaps["off"])
 		// A timer of OVS decides: a few hundred milliseconds either way.
-		if with > alone+300*time.Millisecond {
+		if with > alone+limit(300*time.Millisecond) {
 			t.Errorf("%s: frames reach the new member after %v, with OVS alone after %v", c.name, with, alone)
 		}
 	}

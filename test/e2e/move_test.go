@@ -98,7 +98,7 @@ func TestMoves(t *testing.T) {
 				took = append(took, w.move(a, from, to, c.news))
 				from, to = to, from
 			}
-			if m := w.median("on the lane at the new port", took); m > time.Second {
+			if m := w.median("on the lane at the new port", took); m > limit(time.Second) {
 				w.t.Errorf("a station that moves is on the lane %v later", m)
 			}
 		})
@@ -259,7 +259,7 @@ func TestMovesToUnseenPorts(t *testing.T) {
 					w.t.Errorf("a frame took the lane to the old port")
 				}
 			}
-			if m := w.median("no longer on the lane at the old port", took); m > 2*time.Second {
+			if m := w.median("no longer on the lane at the old port", took); m > limit(2*time.Second) {
 				w.t.Errorf("a move to a port without a program is noticed %v later", m)
 			}
 			if c.lane != nil {

@@ -21,16 +21,21 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-const (
-	// burst is how many frames a check sends: enough that keep-alive frames
-	// do not hide the path of the rest.
-	burst = 100
+// burst is how many frames a check sends: enough that keep-alive frames do not
+// hide the path of the rest.
+const burst = 100
+
+var (
 	// settle is how long the daemon may take to follow a change that is no
 	// learning: a key, a port, a rule.
-	settle = 10 * time.Second
+	settle = 10 * time.Second * lab.Patience()
 	// quiet is how long nothing must arrive before a burst counts as over.
-	quiet = 150 * time.Millisecond
+	quiet = 150 * time.Millisecond * min(lab.Patience(), 2)
 )
+
+// limit is what a latency must stay below that is milliseconds on a real
+// machine: generous, and much more so on an emulated one.
+func limit(d time.Duration) time.Duration { return d * lab.Patience() * lab.Patience() }
 
 // world is a lab with one bridge, br0, and a daemon.
 type world struct {

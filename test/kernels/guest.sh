@@ -77,6 +77,8 @@ export OVS_XDP_NICS
 # The programs as they were when the harness began.
 OVS_XDP_BIN=/run/kernels/bin
 export OVS_XDP_BIN
+OVS_XDP_PATIENCE=3 # emulated, so slow
+export OVS_XDP_PATIENCE
 PATH=$OVS_XDP_BIN:$PATH
 
 # Open vSwitch 3.1 counts the CPUs once in ten seconds of the monotonic clock,

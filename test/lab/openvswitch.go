@@ -20,7 +20,7 @@ import (
 const schema = "/usr/share/openvswitch/vswitch.ovsschema"
 
 // toolTimeout bounds every call of an Open vSwitch tool.
-const toolTimeout = 15 * time.Second
+var toolTimeout = 15 * time.Second * Patience()
 
 // datapathOfHost returns "system" where the kernel has, or can load, the
 // openvswitch module.
