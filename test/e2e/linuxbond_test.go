@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,9 +66,9 @@ func TestLinuxBond(t *testing.T) {
 	// The other slave takes over.
 	w.must(active.VM.SetLink("eth0", false, 0))
 	w.eventually(func() error {
-		out, err := w.Hypervisor.Exec(t.Context(), "cat", "/sys/class/net/"+b.Name+"/bonding/active_slave")
-		if err == nil && out != backup.Name+"\n" {
-			err = fmt.Errorf("active slave is %q", out)
+		out, err := w.Hypervisor.Exec(t.Context(), "ip", "-details", "link", "show", b.Name)
+		if err == nil && !strings.Contains(out, "active_slave "+backup.Name) {
+			err = fmt.Errorf("the active slave is not %s: %s", backup.Name, out)
 		}
 		return err
 	})
