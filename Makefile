@@ -4,7 +4,7 @@ GO ?= go
 export GOFLAGS := -buildvcs=false
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test conformance mutants test-kernels kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
+.PHONY: help build demo test test-host test-guest conformance mutants test-kernels kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,9 +16,22 @@ build: ## build bin/ovs-xdpd and bin/ovs-xdpctl
 demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
 
-test: packages build ## run every test (root): units, BPF programs, a real Open vSwitch
+# Tests of these load BPF programs, make devices or start an Open vSwitch.
+DEVICE_TESTS := ./bpf ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/conformance ./test/e2e ./test/lab
+# Their names as suites of test/kernels, but for those that it runs anyway.
+DEVICE_SUITES := observe ofctl ovsdb lab
+
+test: packages-kernels build ## run every test (root): units, BPF programs, a real Open vSwitch, other kernels
 	$(GO) vet ./...
+	@if test/setup/check-host; then $(MAKE) --no-print-directory test-host; else $(MAKE) --no-print-directory test-guest; fi
+	@$(MAKE) --no-print-directory test-kernels
+
+test-host: packages build ## run the tests on this machine's kernel (root)
 	$(GO) test -count=1 -p 1 -timeout 20m ./...
+
+test-guest: packages-kernels build ## the same where devices can't be made: what makes some runs in an emulated machine
+	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(DEVICE_TESTS))")
+	@$(GO) run ./test/kernels test -kernels 6.12 -suites '$(DEVICE_SUITES)'
 
 N ?= 100
 SEED ?= 1
@@ -33,7 +46,7 @@ KERNELS ?= 6.1 6.12
 RUN ?=
 SUITES ?=
 test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose
-	@$(GO) run ./test/kernels test -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)'
+	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)'
 
 KERNEL ?= 6.12
 CMD ?=

@@ -38,7 +38,7 @@ const (
 	lease    = 4 * time.Second
 	interval = time.Second
 	// lookTimeout bounds one look at OVS.
-	lookTimeout = 2 * time.Second
+	lookTimeout = 3 * time.Second
 	// relook is how often everything is read again without a reason.
 	relook = 10 * time.Second
 )

@@ -79,6 +79,8 @@ OVS_XDP_BIN=/run/kernels/bin
 export OVS_XDP_BIN
 OVS_XDP_PATIENCE=3 # emulated, so slow
 export OVS_XDP_PATIENCE
+OVS_XDP_SAW=/run/kernels/saw
+export OVS_XDP_SAW
 PATH=$OVS_XDP_BIN:$PATH
 
 # Open vSwitch 3.1 counts the CPUs once in ten seconds of the monotonic clock,

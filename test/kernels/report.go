@@ -33,8 +33,9 @@ type report struct {
 type suiteReport struct {
 	name                    string
 	passed, failed, skipped []string
-	unfinished              string // the test that ran last, while it has not ended
-	code                    int    // of the process; -1 when it did not end
+	again                   []string // of passed: only when run again
+	unfinished              string   // the test that ran last, while it has not ended
+	code                    int      // of the process; -1 when it did not end
 	began                   time.Time
 	took                    time.Duration
 }
@@ -119,6 +120,23 @@ func (s *suiteReport) result(text string) {
 	*all = append(*all, f[1])
 	if s.unfinished == f[1] {
 		s.unfinished = ""
+	}
+}
+
+// secondTry takes what came of the tests that failed when they ran again.
+func (s *suiteReport) secondTry(t suiteReport) {
+	var failed []string
+	for _, name := range s.failed {
+		if slices.Contains(t.passed, name) {
+			s.passed, s.again = append(s.passed, name), append(s.again, name)
+		} else {
+			failed = append(failed, name)
+		}
+	}
+	s.failed = failed
+	s.took += t.took
+	if len(failed) == 0 {
+		s.code = t.code
 	}
 }
 
