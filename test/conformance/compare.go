@@ -15,7 +15,7 @@ import (
 
 // late is how long a frame, or a row of a MAC table, may be missing on one side
 // before the sides count as different.
-const late = time.Second
+var late = time.Second * lab.Patience()
 
 // arrivals counts what arrived: by port and bytes, up for OVS alone and down
 // for the lane, so that what is the same leaves nothing.

@@ -102,7 +102,7 @@ func (c *Config) onLane(a address, at place) bool {
 }
 
 // lateLane is when the lane is too late in taking up what OVS knows.
-const lateLane = 3 * time.Second
+var lateLane = 3 * time.Second * lab.Patience() * lab.Patience()
 
 // converge waits until each station of OVS that must be on the lane is there.
 // It says what is missing when that takes too long.

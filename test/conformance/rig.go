@@ -22,7 +22,7 @@ const (
 )
 
 // lateLook is when ovs-xdpd is too late with a look at a change.
-const lateLook = 5 * time.Second
+var lateLook = 5 * time.Second * lab.Patience()
 
 // Rig is what cases run on, one after the other: one Open vSwitch, one
 // ovs-xdpd, and the ports of both sides.
