@@ -4,7 +4,7 @@ GO ?= go
 export GOFLAGS := -buildvcs=false
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test test-host test-guest conformance mutants test-kernels kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
+.PHONY: help build demo test test-host test-guest conformance mutants test-kernels matrix kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ RUN ?=
 SUITES ?=
 test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose
 	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)'
+
+matrix: packages-kernels build ## write into the README what the tests see working on Debian's kernels (root)
+	@$(GO) run ./test/kernels test -parallel -cpus 1 -suites e2e -matrix
 
 KERNEL ?= 6.12
 CMD ?=

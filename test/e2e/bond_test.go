@@ -79,6 +79,7 @@ func TestActiveBackupBond(t *testing.T) {
 	w.must(backup.VM.SetLink("eth0", true, 0))
 	time.Sleep(time.Second)
 	w.lane(vm.port, active, out, far.out(out, 0))
+	w.saw("bond of OVS, active-backup")
 }
 
 // bridgeDrops checks that OVS drops frames that the lane leaves to it.
@@ -223,6 +224,7 @@ func TestSLBBond(t *testing.T) {
 	if text := w.refused("br0/bond0"); text == "" {
 		t.Error("nothing says that frames to the bond stay with OVS")
 	}
+	w.saw("bond of OVS, balance-slb (frames from it)")
 }
 
 // Two Open vSwitches with a balance-tcp bond between them: each flow keeps to
@@ -306,5 +308,8 @@ func TestBalanceTCPBond(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	if sent = run(); sent[members[0]] != 0 || sent[members[1]] < flows*each-keepAlive {
 		t.Errorf("with one cable the lane sent %v", sent)
+	}
+	if !t.Failed() {
+		near.saw("bond of OVS, balance-tcp with LACP")
 	}
 }

@@ -74,4 +74,7 @@ func TestLinuxBond(t *testing.T) {
 	})
 	time.Sleep(500 * time.Millisecond)
 	check(backup)
+	if !t.Failed() {
+		w.saw("bond of Linux, active-backup")
+	}
 }

@@ -38,7 +38,7 @@ func TestNIC(t *testing.T) {
 			}
 			w := newWorld(t, c.args...)
 			vm := untagged(w.tap("t1", "tag=10"), 10)
-			up, err := w.AddNIC("br0", pair, lab.PortOptions{})
+			up, err := w.AddNIC("br0", c.driver, pair, lab.PortOptions{})
 			w.must(err)
 			w.ports = append(w.ports, up)
 			far := tagged(up, up.MAC, 10)
@@ -53,6 +53,9 @@ func TestNIC(t *testing.T) {
 				w.laneBetween(vm, far)
 				f := far.frameTo(vm.mac, frame.Length(1518))
 				w.lane(up, vm.port, f, vm.out(f, 0))
+				if len(c.args) > 0 {
+					w.saw("%s card with --set-nic-offloads", c.driver)
+				}
 			} else {
 				if got := w.refused("br0/" + pair[0]); !strings.Contains(got, want) {
 					t.Errorf("refusal is %q, want something of %q", got, want)

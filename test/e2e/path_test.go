@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -154,6 +156,28 @@ func (w *world) lane(from, to *lab.Port, b, want []byte) {
 		len(p.sent) != 1 || p.sent[to.Name] != p.lane {
 		w.t.Errorf("%s to %s should take the lane: %s", from.Name, to.Name, p)
 	}
+	if w.t.Failed() || from.Kind == "" || to.Kind == "" {
+		return
+	}
+	w.saw("frames from a %s port (%s XDP)", from.Kind, w.counts().ports[from.Name].Attach)
+	w.saw("frames to a %s port", to.Kind)
+	if len(b) > 4096 {
+		w.saw("jumbo frames from a %s to a %s port", from.Kind, to.Kind)
+	}
+}
+
+// saw notes for the feature matrix what a test has just seen working, in the
+// file OVS_XDP_SAW when there is one.
+func (w *world) saw(format string, args ...any) {
+	w.t.Helper()
+	name := os.Getenv("OVS_XDP_SAW")
+	if name == "" {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	w.must(err)
+	_, err = fmt.Fprintf(f, format+"\n", args...)
+	w.must(errors.Join(err, f.Close()))
 }
 
 // bridge checks that frames of a port go through Open vSwitch alone and

@@ -178,3 +178,32 @@ func TestUnknownSuite(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestMatrix(t *testing.T) {
+	results := []result{
+		{kernel: &kernel{release: "6.1.0-56-amd64"}, saw: []string{"b", "a", "b"}},
+		{kernel: &kernel{release: "6.12.117+deb12-amd64"}, saw: []string{"b", "c"}},
+	}
+	want := "| on the lane, kernel datapath | 6.1.0-56 | 6.12.117+deb12 |\n|---|---|---|\n" +
+		"| a | yes | no |\n| b | yes | yes |\n| c | no | yes |\n"
+	if got := matrix(results); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	dir := t.TempDir()
+	readme := filepath.Join(dir, "README.md")
+	if err := os.WriteFile(readme, []byte("x\n"+matrixBegin+"old\n"+matrixEnd+"y\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := putMatrix(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(readme); string(b) != "x\n"+matrixBegin+want+matrixEnd+"y\n" {
+		t.Errorf("README is\n%s", b)
+	}
+	if err := os.WriteFile(readme, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if putMatrix(dir, want) == nil {
+		t.Error("no error without the marks")
+	}
+}

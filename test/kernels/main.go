@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		suites := flags.String("suites", "", "suites to run; all when empty")
 		flags.StringVar(&t.run, "run", "", "run only the tests that match")
 		flags.BoolVar(&t.parallel, "parallel", true, "run the machines at the same time")
+		flags.BoolVar(&t.matrix, "matrix", false, "write what the tests saw working into the README")
 		flags.DurationVar(&t.timeout, "timeout", 20*time.Minute, "time a machine may take")
 		_ = flags.Parse(args[1:])
 		t.machine = m

@@ -24,6 +24,7 @@ type tests struct {
 	suites   []suite
 	run      string // regular expression of tests, all when empty
 	parallel bool
+	matrix   bool          // put into the README what was seen
 	timeout  time.Duration // of one machine
 	out      io.Writer
 }
@@ -76,7 +77,10 @@ func (t *tests) all(ctx context.Context) error {
 	for i := range results {
 		errs = append(errs, results[i].summary(t))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || !t.matrix {
+		return err
+	}
+	return putMatrix(t.repository, matrix(results))
 }
 
 // result is what came of one machine.

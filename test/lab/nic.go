@@ -24,11 +24,12 @@ func NICs() map[string][2]string {
 	return nics
 }
 
-// AddNIC makes a network card a port of the bridge, under its own name, with a
+// AddNIC makes a network card of a driver a port of the bridge, under its own name, with a
 // machine for raw frames at the other end of its cable. Close gives both cards
 // back to the namespace of this process.
-func (l *Lab) AddNIC(bridge string, pair [2]string, o PortOptions) (*Port, error) {
+func (l *Lab) AddNIC(bridge, driver string, pair [2]string, o PortOptions) (*Port, error) {
 	p := l.newPort(bridge, pair[0], o)
+	p.Kind = driver
 	err := func() error {
 		var err error
 		if p.VM, err = l.addNamespace(pair[0]); err != nil {

@@ -51,6 +51,8 @@ type Port struct {
 	// Bridge and Name are the names in Open vSwitch; Name is also the device
 	// in the hypervisor.
 	Bridge, Name string
+	// Kind is "veth", "tap" or a card's driver.
+	Kind string
 	// MAC and Addr are the machine's addresses.
 	MAC  ovs.MAC
 	Addr netip.Prefix

@@ -17,6 +17,7 @@ import (
 // as well. Without an address there is no namespace, only raw frames.
 func (l *Lab) AddTap(bridge, name string, o PortOptions) (*Port, error) {
 	p := l.newPort(bridge, name, o)
+	p.Kind = "tap"
 	err := func() error {
 		near, err := openTap(l.Hypervisor, name, o.MTU)
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 // a veth pair to a new port of the bridge.
 func (l *Lab) AddVeth(bridge, name string, o PortOptions) (*Port, error) {
 	p := l.newPort(bridge, name, o)
+	p.Kind = "veth"
 	err := p.connect(o)
 	if err == nil {
 		err = p.attach(o)
