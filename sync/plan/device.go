@@ -104,8 +104,8 @@ func (link Link) setsOffloads() bool { return link.StripsVLAN || link.LRO || lin
 func hiddenTags(link Link) string {
 	if link.Peer == "" {
 		return fmt.Sprintf("the peer of device %s is in a network namespace that could not be found: it may hand over VLAN tags "+
-			"beside the frames, which XDP cannot see before Linux 6.8", link.Name)
+			"beside the frames, which XDP cannot see on this kernel", link.Name)
 	}
-	return fmt.Sprintf("peer %s of device %s hands over VLAN tags beside the frames, which XDP cannot see before Linux 6.8: %s",
+	return fmt.Sprintf("peer %s of device %s hands over VLAN tags beside the frames, which XDP cannot see on this kernel: %s",
 		link.Peer, link.Name, strings.TrimSpace(link.PeerReach+" ethtool -K "+link.Peer+" tx-vlan-offload off tx-vlan-stag-hw-insert off"))
 }
