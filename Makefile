@@ -19,7 +19,7 @@ demo: packages build ## show the express lane on real traffic (root)
 # Tests of these load BPF programs, make devices or start an Open vSwitch.
 DEVICE_TESTS := ./bpf ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/conformance ./test/e2e ./test/lab
 # Their names as suites of test/kernels, but for those that it runs anyway.
-DEVICE_SUITES := observe ofctl ovsdb lab
+DEVICE_SUITES := observe ofctl ovsdb lab rest
 
 test: packages-kernels build ## run every test (root): units, BPF programs, a real Open vSwitch, other kernels
 	$(GO) vet ./...
@@ -45,8 +45,9 @@ mutants: packages build ## break the program on purpose, and see that the compar
 KERNELS ?= 6.1 6.12
 RUN ?=
 SUITES ?=
-test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose
-	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)'
+FULL ?=
+test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose, FULL=1 runs all
+	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)' $(if $(FULL),-full)
 
 matrix: packages-kernels build ## write into the README what the tests see working on Debian's kernels (root)
 	@$(GO) run ./test/kernels test -parallel -cpus 1 -suites e2e -matrix

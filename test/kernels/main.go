@@ -64,11 +64,16 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		suites := flags.String("suites", "", "suites to run; all when empty")
 		flags.StringVar(&t.run, "run", "", "run only the tests that match")
 		flags.BoolVar(&t.parallel, "parallel", true, "run the machines at the same time")
+		full := flags.Bool("full", false, "also run the end-to-end tests that no kernel makes a difference to")
 		flags.BoolVar(&t.matrix, "matrix", false, "write what the tests saw working into the README")
 		flags.DurationVar(&t.timeout, "timeout", 20*time.Minute, "time a machine may take")
 		_ = flags.Parse(args[1:])
 		t.machine = m
-		if err := t.choose(strings.Fields(*kernels), strings.Fields(*suites)); err != nil {
+		names := strings.Fields(*suites)
+		if *full && len(names) == 0 {
+			names = []string{"bpf", "host", "e2e", "rest", "conformance"}
+		}
+		if err := t.choose(strings.Fields(*kernels), names); err != nil {
 			return 2, err
 		}
 		if err := t.all(ctx); err != nil {
