@@ -49,10 +49,14 @@ ln -sf /proc/self/fd/2 /dev/stderr
 ip link set lo up
 hostname "linux-$(uname -r | tr -c 'a-z0-9\n' -)"
 
-. /run/kernels/settings.sh # MODULES, REPOSITORY, NICS
+. /run/kernels/settings.sh # REPOSITORY, NICS
 
 mkdir -p "/lib/modules/$(uname -r)"
-mount --bind "$MODULES" "/lib/modules/$(uname -r)" || die "mount the kernel's modules"
+share() {
+	mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 "$1" "$2"
+}
+share modules "/lib/modules/$(uname -r)" || die "mount the kernel's modules"
+mkdir -p "$REPOSITORY" && share repository "$REPOSITORY" || die "mount the repository"
 for module in openvswitch tun; do # tun: there is no udev to make /dev/net/tun
 	modprobe $module || die "load the module $module"
 done

@@ -50,8 +50,7 @@ func (g *guest) files() error {
 	if err != nil {
 		return err
 	}
-	settings := fmt.Sprintf("MODULES=%s\nREPOSITORY=%s\nNICS=%s\n",
-		quote(g.kernel.modules()), quote(g.repository), quote(describeCards()))
+	settings := fmt.Sprintf("REPOSITORY=%s\nNICS=%s\n", quote(g.repository), quote(describeCards()))
 	bin := filepath.Join(g.share, "bin")
 	return errors.Join(
 		os.WriteFile(filepath.Join(g.share, "initramfs"), first, 0o644),
@@ -126,6 +125,11 @@ func (g *guest) options() []string {
 		"-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
 		"-fsdev", "local,id=share,path=" + g.share + ",security_model=none,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
+		// Both may lie where the machine has a file system of its own, as /tmp.
+		"-fsdev", "local,id=modules,path=" + g.kernel.modules() + ",security_model=none,readonly=on,multidevs=remap",
+		"-device", "virtio-9p-pci,fsdev=modules,mount_tag=modules",
+		"-fsdev", "local,id=repository,path=" + g.repository + ",security_model=none,readonly=on,multidevs=remap",
+		"-device", "virtio-9p-pci,fsdev=repository,mount_tag=repository",
 	}
 	o = append(o, cardOptions()...)
 	if g.console == nil {
