@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // A kernel is an unpacked kernel package in the cache.
@@ -42,7 +43,7 @@ func get(ctx context.Context, series string, log io.Writer) (*kernel, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return nil, fmt.Errorf("make a place for kernels: %w", err)
 	}
-	unlock, err := lock(filepath.Join(base, "lock"))
+	unlock, err := lock(ctx, filepath.Join(base, "lock"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -187,14 +188,29 @@ func fileSum(path string) ([]byte, error) {
 }
 
 // lock waits until no other process holds the lock file.
-func lock(path string) (unlock func(), err error) {
+func lock(ctx context.Context, path string, log io.Writer) (unlock func(), err error) {
+	fail := func(err error) (func(), error) { return nil, fmt.Errorf("lock the cache: %w", err) }
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("lock the cache: %w", err)
+		return fail(err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock the cache: %w", err)
+	for try := 0; ; try++ {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if err != syscall.EWOULDBLOCK {
+			f.Close()
+			return fail(err)
+		}
+		if try == 20 {
+			fmt.Fprintln(log, "waiting for another process that fetches kernels")
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return fail(context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return func() { f.Close() }, nil
 }

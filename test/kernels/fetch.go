@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A debian is a kernel package of Debian's, as apt-cache(8) shows it.
@@ -96,7 +97,7 @@ func (d debian) unpack(ctx context.Context, dir string) error {
 	}
 	defer os.RemoveAll(download)
 	get := exec.CommandContext(ctx, "apt-get", "download", "--quiet=2", "-o", "APT::Sandbox::User=root", d.name+"="+d.version)
-	get.Dir = download
+	get.Dir, get.WaitDelay = download, time.Second
 	if out, err := get.CombinedOutput(); err != nil {
 		return fail(fmt.Errorf("apt-get download: %w\n%s", err, out))
 	}
@@ -124,7 +125,7 @@ func (d debian) unpack(ctx context.Context, dir string) error {
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, name, args...)
 	var errs bytes.Buffer
-	c.Stderr = &errs
+	c.Stderr, c.WaitDelay = &errs, time.Second
 	out, err := c.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", strings.Join(c.Args, " "), err, errs.Bytes())

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -206,4 +208,22 @@ func TestMatrix(t *testing.T) {
 	if putMatrix(dir, want) == nil {
 		t.Error("no error without the marks")
 	}
+}
+
+func TestLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lock")
+	unlock, err := lock(t.Context(), file, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := lock(ctx, file, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second lock: %v", err)
+	}
+	unlock()
+	if unlock, err = lock(t.Context(), file, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }

@@ -193,6 +193,11 @@ func (r *result) summary(t *tests) error {
 		if len(s.again) > 0 {
 			fmt.Fprintf(t.out, "%s: %s: passed only when run again: %s\n", name, s.name, strings.Join(s.again, " "))
 		}
+		for _, m := range maySkip {
+			if m.suite == s.name && slices.Contains(s.skipped, m.test) {
+				fmt.Fprintf(t.out, "%s: %s: skipped %s: %s\n", name, s.name, m.test, m.reason)
+			}
+		}
 		for _, p := range s.problems(t.run == "") {
 			bad("%s: %s", s.name, p)
 		}
