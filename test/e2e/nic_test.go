@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -57,9 +58,12 @@ func TestNIC(t *testing.T) {
 					w.saw("%s card with --set-nic-offloads", c.driver)
 				}
 			} else {
-				if got := w.refused("br0/" + pair[0]); !strings.Contains(got, want) {
-					t.Errorf("refusal is %q, want something of %q", got, want)
-				}
+				w.eventually(func() error { // a card takes a moment to find its link
+					if got := w.refused("br0/" + pair[0]); !strings.Contains(got, want) {
+						return fmt.Errorf("refusal is %q, want something of %q", got, want)
+					}
+					return nil
+				})
 				w.must(up.Send(far.frameTo(frame.Broadcast)))
 				w.drain(quiet)
 				w.bridgeBetween(vm, far)
