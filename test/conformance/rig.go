@@ -136,6 +136,11 @@ func (r *Rig) barrier() error {
 // purge takes all flows out of the datapath, and has OVS learn from the frames
 // that they counted.
 func (r *Rig) purge() error {
+	// OVS 3.1 aborts ("Invalid ukey transition") when an upcall of the kernel
+	// datapath meets a purge.
+	if r.lab.DatapathType == "system" {
+		time.Sleep(100 * time.Millisecond * lab.Patience())
+	}
 	_, err := r.ask("revalidator/purge")
 	return err
 }

@@ -125,10 +125,22 @@ func TestVswitchdRestarts(t *testing.T) {
 		t.Errorf("a frame crosses a bridge without a switch: error %v", err)
 	}
 	w.must(w.StartVswitchd())
-	w.state("on")
+	w.laneOpens() // so the rows are those of the new MAC table
 	w.announce(a, "lane")
 	w.announce(b, "lane")
 	w.laneBetween(a, b)
+}
+
+// laneOpens waits until the lane is open.
+func (w *world) laneOpens() {
+	w.t.Helper()
+	w.eventually(func() error {
+		s, err := w.Status()
+		if err == nil && s.Lane != "open" {
+			err = fmt.Errorf("the lane is %s: %s", s.Lane, s.OVS.Error)
+		}
+		return err
+	})
 }
 
 func TestSecondDaemon(t *testing.T) {

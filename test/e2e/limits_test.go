@@ -126,13 +126,7 @@ func TestFloodOfSources(t *testing.T) {
 	if cpu > took/2 {
 		t.Errorf("the daemon took %v of CPU in %v", cpu, took)
 	}
-	w.eventually(func() error {
-		s, err := w.Status()
-		if err == nil && s.Lane != "open" {
-			err = fmt.Errorf("the lane is %s: %s", s.Lane, s.OVS.Error)
-		}
-		return err
-	})
+	w.laneOpens()
 	w.drain(quiet)
 	c := untagged(w.veth("v2", "tag=10"), 10)
 	w.announce(c, "lane")

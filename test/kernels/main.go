@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		flags.BoolVar(&t.parallel, "parallel", true, "run the machines at the same time")
 		full := flags.Bool("full", false, "also run the end-to-end tests that no kernel makes a difference to")
 		flags.BoolVar(&t.matrix, "matrix", false, "write what the tests saw working into the README")
-		flags.DurationVar(&t.timeout, "timeout", 20*time.Minute, "time a machine may take")
+		flags.DurationVar(&t.timeout, "timeout", 40*time.Minute, "time a machine may take")
 		_ = flags.Parse(args[1:])
 		t.machine = m
 		names := strings.Fields(*suites)
