@@ -146,9 +146,6 @@ func unmoved(p *ebpf.Program, size int) error {
 	return nil
 }
 
-// laneMapConstants is the map of the program's constants.
-const laneMapConstants = ".rodata"
-
 // on tells whether the program is still on the device.
 func (a attachment) on(ifindex int) bool {
 	info, err := a.link.Info()

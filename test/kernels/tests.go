@@ -94,31 +94,36 @@ type result struct {
 	saw []string
 }
 
-// one runs the suites on one kernel. Tests that fail run once more in a machine
-// of their own, for an emulated machine is slow, and two share this one's CPUs;
-// the summary tells which passed only then.
+// tries is how often a test may run: an emulated machine is slow, and two share
+// this one's CPUs.
+const tries = 3
+
+// one runs the suites on one kernel. Tests that fail run again in a machine of
+// their own; the summary tells which passed only then.
 func (t *tests) one(ctx context.Context, k *kernel, dir string, out io.Writer) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("it took longer than %s", t.timeout))
 	defer cancel()
 	res := t.boot(ctx, k, filepath.Join(dir, k.release), dir, out, t.suites, nil)
-	again := make(map[string]string) // what to run, by suite
-	var failed []suite
-	for _, s := range res.report.suites {
-		if len(s.failed) > 0 && s.code != -1 && s.unfinished == "" {
-			i := slices.IndexFunc(t.suites, func(t suite) bool { return t.name == s.name })
-			failed = append(failed, t.suites[i])
-			again[s.name] = "^(" + strings.Join(s.failed, "|") + ")$"
+	for try := 2; try <= tries && res.err == nil && res.report.done; try++ {
+		runs := make(map[string]string) // by suite
+		var failed []suite
+		for _, s := range res.report.suites {
+			if len(s.failed) > 0 && s.code != -1 && s.unfinished == "" {
+				i := slices.IndexFunc(t.suites, func(t suite) bool { return t.name == s.name })
+				failed = append(failed, t.suites[i])
+				runs[s.name] = "^(" + strings.Join(s.failed, "|") + ")$"
+			}
 		}
-	}
-	if res.err != nil || !res.report.done || len(failed) == 0 {
-		return res
-	}
-	second := t.boot(ctx, k, filepath.Join(dir, k.release+"-again"), dir, out, failed, again)
-	res.alarms = append(res.alarms, second.alarms...)
-	res.saw = append(res.saw, second.saw...)
-	for _, s := range second.report.suites {
-		i := slices.IndexFunc(res.report.suites, func(r suiteReport) bool { return r.name == s.name })
-		res.report.suites[i].secondTry(s)
+		if len(failed) == 0 {
+			break
+		}
+		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.release, try)), dir, out, failed, runs)
+		res.alarms = append(res.alarms, again.alarms...)
+		res.saw = append(res.saw, again.saw...)
+		for _, s := range again.report.suites {
+			i := slices.IndexFunc(res.report.suites, func(r suiteReport) bool { return r.name == s.name })
+			res.report.suites[i].secondTry(s)
+		}
 	}
 	return res
 }
