@@ -12,7 +12,7 @@ type lanePort struct {
 	// devices holds what goes into the tables. Rows of the port's stations name
 	// the first.
 	devices []Port
-	// declared is Rule.VID and vlans Rule.VLANs of all devices.
+	// vid is Rule.VID and vlans Rule.VLANs of all devices.
 	vid   ovs.VLAN
 	vlans ovs.VLANSet
 	// fromMirrored and toMirrored hold the VLANs whose frames from and to the

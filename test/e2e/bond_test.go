@@ -39,6 +39,15 @@ func (w *world) activeMember(b *lab.Bond) (active, other *lab.Port) {
 	return active, other
 }
 
+// announceBy has a station behind a bond send a broadcast frame by a member, and
+// waits until the daemon lists it on the bond, in the state.
+func (w *world) announceBy(member *lab.Port, s station, state string) {
+	w.t.Helper()
+	w.must(member.Send(s.frameTo(frame.Broadcast)))
+	w.drain(quiet)
+	w.row(s, state)
+}
+
 // An active-backup bond sends and takes frames by its active member alone, by
 // the lane as by OVS; another active member takes over with all its stations.
 func TestActiveBackupBond(t *testing.T) {
@@ -50,9 +59,7 @@ func TestActiveBackupBond(t *testing.T) {
 	w.mode("on")
 	w.announce(vm, "lane")
 	active, backup := w.activeMember(b)
-	w.must(active.Send(far.frameTo(frame.Broadcast)))
-	w.drain(quiet)
-	w.row(far, "lane")
+	w.announceBy(active, far, "lane")
 
 	for range 2 {
 		in, out := far.frameTo(vm.mac), vm.frameTo(far.mac)
@@ -119,9 +126,7 @@ func TestBondFailover(t *testing.T) {
 	w.mode("on")
 	w.announce(vm, "lane")
 	active, _ := w.activeMember(b)
-	w.must(active.Send(far.frameTo(frame.Broadcast)))
-	w.drain(quiet)
-	w.row(far, "lane")
+	w.announceBy(active, far, "lane")
 	link := func(active, backup *lab.Port) {
 		w.must(active.VM.SetLink("eth0", false, 0))
 	}
@@ -204,9 +209,7 @@ func TestSLBBond(t *testing.T) {
 	w.mode("on")
 	w.announce(vm, "lane")
 	active, other := w.activeMember(b)
-	w.must(active.Send(far.frameTo(frame.Broadcast)))
-	w.drain(quiet)
-	w.row(far, "source-only")
+	w.announceBy(active, far, "source-only")
 	for _, m := range []*lab.Port{active, other} {
 		in := far.frameTo(vm.mac)
 		w.lane(m, vm.port, in, vm.out(in, 0))

@@ -28,9 +28,7 @@ func TestLinuxBond(t *testing.T) {
 	w.mode("on")
 	w.announce(vm, "lane")
 	active, backup := b.Members[0], b.Members[1]
-	w.must(active.Send(far.frameTo(frame.Broadcast)))
-	w.drain(quiet)
-	w.row(far, "lane")
+	w.announceBy(active, far, "lane")
 	port := func() lab.PortStatus {
 		t.Helper()
 		ports, err := w.Lab.Ports()
