@@ -24,42 +24,35 @@ func (b *builder) bond(br *ovs.Bridge, p *ovs.Port, subject string, role Offload
 	// Without LACP OVS drops what another member reflects.
 	state := br.Detail.Bonds[p.Name]
 	rule.Reflects = state.Mode == balanceSLB && state.LACP != ovs.LACPNegotiated
-	var (
-		devices []Port
-		legs    = make([]int, 0, len(p.Interfaces)) // 0 for a member that sends nothing
-	)
+	var devices []Port
+	legs := make([]int, len(p.Interfaces)) // 0 for a member that sends nothing
 	for i := range p.Interfaces {
 		iface := &p.Interfaces[i]
 		d, up, ok := b.device(br, fmt.Sprintf("%s/%s", subject, iface.Name), p, iface, role, rule)
 		if !ok {
-			legs = append(legs, 0)
 			continue
 		}
 		if b.links[d.Name].Driver == bondDriver {
 			b.refuse(subject+"/"+iface.Name, Bond, "a Linux bond in a bond of OVS")
-			legs = append(legs, 0)
 			continue
 		}
 		b.devices[d.IfIndex] = subject
 		admitted := up && admits[iface.Name]
 		d.Rule.Watch, d.Rule.Ingress = d.Rule.Watch && admitted, d.Rule.Ingress && admitted
 		d.Rule.Egress = d.Rule.Egress && sends[iface.Name]
-		leg := 0
 		if d.Rule.Egress {
-			leg = d.IfIndex
+			legs[i] = d.IfIndex
 		}
-		legs = append(legs, leg)
 		devices = append(devices, d)
 	}
 	if len(devices) == 0 {
 		b.refuse(subject, Bond, "none of its interfaces can be on the lane")
+		return nil
 	}
 	for i := range devices {
 		devices[i].Rule.Bundle = devices[0].IfIndex
 	}
-	if len(devices) > 0 {
-		devices[0].Rule.Legs = spread(legs)
-	}
+	devices[0].Rule.Legs = spread(legs)
 	return devices
 }
 
