@@ -103,12 +103,16 @@ func randomKey(rng *rand.Rand, n int) uint64 {
 // The table does what a map does, at any load.
 func TestFDBModel(t *testing.T) {
 	rng := seeded(t)
+	steps := 3000
+	if testing.Short() {
+		steps = 600
+	}
 	for _, buckets := range []int{1, 2, 4, 16, 64} {
 		t.Run(fmt.Sprintf("%d buckets", buckets), func(t *testing.T) {
 			r := watch(t, buckets, rng.Uint64())
 			places := buckets * 4
 			full, most := 0, 0
-			for step := range 3000 {
+			for step := range steps {
 				key := randomKey(rng, places*2)
 				row := laneRow{Slot: uint16(rng.IntN(100)), Stamp: uint16(rng.IntN(100)), Flags: uint16(laneRowFlagROW_VALID)}
 				_, known := r.model[key]

@@ -139,7 +139,11 @@ func TestBondFailover(t *testing.T) {
 		fail func(active, backup *lab.Port)
 	}{{"link lost", link}, {"active member changed", command}} {
 		gaps := map[string][]time.Duration{}
-		for round := range 6 {
+		rounds := 3
+		if testing.Short() {
+			rounds = 1
+		}
+		for round := range 2 * rounds {
 			mode := []string{"on", "off"}[round%2]
 			w.mode(mode)
 			active, backup := w.activeMember(b)

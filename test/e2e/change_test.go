@@ -170,7 +170,7 @@ func TestVethWithoutGRO(t *testing.T) {
 	for _, s := range []station{a, c} {
 		f := s.frameTo(b.mac)
 		w.bridge(s.port, f, map[string][]byte{"v1": f})
-		got, _ := w.send(b.port, b.frameTo(s.mac))
+		got, _ := w.send(b.port, b.frameTo(s.mac), s.port.Name)
 		w.arrivals(got, map[string][]byte{s.port.Name: b.frameTo(s.mac)})
 	}
 	w.laneBetween(a, c)

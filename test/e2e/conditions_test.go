@@ -51,7 +51,7 @@ func TestStaticRows(t *testing.T) {
 	// Its address on another port: left to OVS, which delivers it.
 	g := frame.UDP4(a.mac, static.mac)
 	w.bridge(c.port, g, map[string][]byte{"v1": g})
-	got, p := w.send(a.port, f)
+	got, p := w.send(a.port, f, "t1")
 	w.arrivals(got, map[string][]byte{"t1": f})
 	t.Logf("right after frames of its address from elsewhere: %s", p)
 	w.row(static, "lane")

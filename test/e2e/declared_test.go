@@ -48,7 +48,7 @@ func TestDeclaredStations(t *testing.T) {
 		if !w.learned(peer) {
 			w.t.Error("OVS has not learned a declared station from its first frame")
 		}
-		got, p := w.send(peer.port, f)
+		got, p := w.send(peer.port, f, "v1")
 		w.arrivals(got, map[string][]byte{"v1": f})
 		if p.lane != burst || p.rules != 0 {
 			w.t.Errorf("to a station that has not spoken: %s", p)
@@ -62,7 +62,7 @@ func TestDeclaredStations(t *testing.T) {
 		if s := w.stateOf(victim); s != "lane" {
 			w.t.Errorf("the victim's row is %q", s)
 		}
-		got, p := w.send(peer.port, f)
+		got, p := w.send(peer.port, f, "v1")
 		if p.lane < burst-3 || p.sent["v1"] != p.lane || uint64(len(got["v1"])) < p.lane {
 			w.t.Errorf("frames to the victim should take the lane: %s; %d arrived", p, len(got["v1"]))
 		}

@@ -43,9 +43,9 @@ func TestLinuxBond(t *testing.T) {
 		t.Helper()
 		before, vmBefore := port(), w.counts().ports[vm.port.Name]
 		out, in := vm.frameTo(far.mac), far.frameTo(vm.mac)
-		got, _ := w.send(vm.port, out)
+		got, _ := w.send(vm.port, out, active.Name)
 		w.arrivals(got, map[string][]byte{active.Name: far.out(out, 0)})
-		got, _ = w.send(active, in)
+		got, _ = w.send(active, in, vm.port.Name)
 		w.arrivals(got, map[string][]byte{vm.port.Name: vm.out(in, 0)})
 		after, vmAfter := port(), w.counts().ports[vm.port.Name]
 		const keepAlive = 3

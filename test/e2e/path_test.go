@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -87,8 +88,8 @@ func ofOVS(b []byte) bool {
 }
 
 // send sends a burst of a frame and returns what arrived at every port, by
-// name, and the paths taken.
-func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
+// name, and the paths taken. It is patient with the ports named in to.
+func (w *world) send(from *lab.Port, b []byte, to ...string) (map[string][][]byte, paths) {
 	w.t.Helper()
 	before := w.counts()
 	for i := range burst {
@@ -98,18 +99,41 @@ func (w *world) send(from *lab.Port, b []byte) (map[string][][]byte, paths) {
 		}
 	}
 	arrived := make(map[string][][]byte)
+	for _, p := range w.ports {
+		if slices.Contains(to, p.Name) {
+			arrived[p.Name] = w.recvBurst(p, nil)
+		}
+	}
 	wait := quiet
 	for _, p := range w.ports {
 		frames, err := p.Drain(wait)
 		w.must(err)
-		frames = slices.DeleteFunc(frames, ofOVS)
-		if len(frames) > 0 {
-			arrived[p.Name] = frames
+		frames = append(arrived[p.Name], slices.DeleteFunc(frames, ofOVS)...)
+		if len(frames) == 0 {
+			delete(arrived, p.Name)
+			wait = 10 * time.Millisecond
 			continue
 		}
-		wait = 10 * time.Millisecond
+		arrived[p.Name] = w.recvBurst(p, frames)
 	}
 	return arrived, before.to(w.counts(), from.Name)
+}
+
+// recvBurst completes a burst of which some frames have arrived, if the rest
+// comes before long.
+func (w *world) recvBurst(p *lab.Port, frames [][]byte) [][]byte {
+	w.t.Helper()
+	for len(frames) < burst {
+		f, err := p.Recv(time.Second * lab.Patience())
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		w.must(err)
+		if !ofOVS(f) {
+			frames = append(frames, f)
+		}
+	}
+	return frames
 }
 
 // arrivals checks that the burst arrived complete, as these bytes, at exactly
@@ -140,7 +164,7 @@ func (w *world) arrivals(got map[string][][]byte, want map[string][]byte) {
 // frames that meet a closed port are sent once more, later.
 func (w *world) lane(from, to *lab.Port, b, want []byte) {
 	w.t.Helper()
-	got, p := w.send(from, b)
+	got, p := w.send(from, b, to.Name)
 	w.arrivals(got, map[string][]byte{to.Name: want})
 	closed := func() bool {
 		// A machine that is starved of CPU closes the lane for a while, as it should.
@@ -148,7 +172,7 @@ func (w *world) lane(from, to *lab.Port, b, want []byte) {
 	}
 	for tries := 0; closed() && tries < 3*int(lab.Patience()); tries++ {
 		time.Sleep(300 * time.Millisecond * lab.Patience())
-		got, p = w.send(from, b)
+		got, p = w.send(from, b, to.Name)
 		w.arrivals(got, map[string][]byte{to.Name: want})
 	}
 	const keepAlive = 3
@@ -184,7 +208,7 @@ func (w *world) saw(format string, args ...any) {
 // arrive at exactly the ports of want.
 func (w *world) bridge(from *lab.Port, b []byte, want map[string][]byte) paths {
 	w.t.Helper()
-	got, p := w.send(from, b)
+	got, p := w.send(from, b, slices.Collect(maps.Keys(want))...)
 	w.arrivals(got, want)
 	if p.lane != 0 || len(p.sent) != 0 || p.rules != burst || p.attached && p.passed != burst {
 		w.t.Errorf("frames from %s should go through OVS: %s", from.Name, p)

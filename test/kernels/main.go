@@ -64,13 +64,13 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		suites := flags.String("suites", "", "suites to run; all when empty")
 		flags.StringVar(&t.run, "run", "", "run only the tests that match")
 		flags.BoolVar(&t.parallel, "parallel", true, "run the machines at the same time")
-		full := flags.Bool("full", false, "also run the end-to-end tests that no kernel makes a difference to")
+		flags.BoolVar(&t.full, "full", false, "run all end-to-end tests on every kernel, in full length")
 		flags.BoolVar(&t.matrix, "matrix", false, "write what the tests saw working into the README")
 		flags.DurationVar(&t.timeout, "timeout", 40*time.Minute, "time a machine may take")
 		_ = flags.Parse(args[1:])
 		t.machine = m
 		names := strings.Fields(*suites)
-		if *full && len(names) == 0 {
+		if t.full && len(names) == 0 {
 			names = []string{"bpf", "host", "e2e", "rest", "conformance"}
 		}
 		if err := t.choose(strings.Fields(*kernels), names); err != nil {

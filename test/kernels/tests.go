@@ -24,6 +24,7 @@ type tests struct {
 	suites   []suite
 	run      string // regular expression of tests, all when empty
 	parallel bool
+	full     bool // every test on every kernel, none shortened
 	matrix   bool          // put into the README what was seen
 	timeout  time.Duration // of one machine
 	out      io.Writer
@@ -66,7 +67,7 @@ func (t *tests) all(ctx context.Context) error {
 		if t.parallel && len(kernels) > 1 {
 			out = &prefixed{prefix: t.kernels[i] + " | ", w: t.out}
 		}
-		machines.Go(func() { results[i] = t.one(ctx, k, dir, out) })
+		machines.Go(func() { results[i] = t.one(ctx, k, t.leave(i), dir, out) })
 		if !t.parallel {
 			machines.Wait()
 		}
@@ -100,10 +101,10 @@ const tries = 3
 
 // one runs the suites on one kernel. Tests that fail run again in a machine of
 // their own; the summary tells which passed only then.
-func (t *tests) one(ctx context.Context, k *kernel, dir string, out io.Writer) result {
+func (t *tests) one(ctx context.Context, k *kernel, leave []string, dir string, out io.Writer) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("it took longer than %s", t.timeout))
 	defer cancel()
-	res := t.boot(ctx, k, filepath.Join(dir, k.release), dir, out, t.suites, nil)
+	res := t.boot(ctx, k, filepath.Join(dir, k.release), dir, out, t.suites, nil, leave)
 	for try := 2; try <= tries && res.err == nil && res.report.done; try++ {
 		runs := make(map[string]string) // by suite
 		var failed []suite
@@ -117,7 +118,7 @@ func (t *tests) one(ctx context.Context, k *kernel, dir string, out io.Writer) r
 		if len(failed) == 0 {
 			break
 		}
-		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.release, try)), dir, out, failed, runs)
+		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.release, try)), dir, out, failed, runs, nil)
 		res.alarms = append(res.alarms, again.alarms...)
 		res.saw = append(res.saw, again.saw...)
 		for _, s := range again.report.suites {
@@ -128,8 +129,17 @@ func (t *tests) one(ctx context.Context, k *kernel, dir string, out io.Writer) r
 	return res
 }
 
-// boot runs suites in a machine; runs says what of each, all when it is nil.
-func (t *tests) boot(ctx context.Context, k *kernel, home, binaries string, out io.Writer, suites []suite, runs map[string]string) result {
+// leave returns the tests that the i-th kernel leaves to the others.
+func (t *tests) leave(i int) []string {
+	if t.full || t.run != "" {
+		return nil
+	}
+	return others(i, len(t.kernels))
+}
+
+// boot runs suites in a machine, but for the tests in leave; runs says what of
+// each, all when it is nil.
+func (t *tests) boot(ctx context.Context, k *kernel, home, binaries string, out io.Writer, suites []suite, runs map[string]string, leave []string) result {
 	res := result{kernel: k, report: report{text: out}}
 	res.err = func() error {
 		g := guest{machine: t.machine, kernel: k, share: filepath.Join(home, "share"), heard: &res.report}
@@ -147,7 +157,7 @@ func (t *tests) boot(ctx context.Context, k *kernel, home, binaries string, out 
 			if err := os.Link(filepath.Join(binaries, name), filepath.Join(g.share, name)); err != nil {
 				return fmt.Errorf("share the tests: %w", err)
 			}
-			job.WriteString(s.job(t.repository, cmp.Or(runs[s.name], t.run)))
+			job.WriteString(s.job(t.repository, cmp.Or(runs[s.name], t.run), !t.full, leave))
 		}
 		if err := os.WriteFile(filepath.Join(g.share, "job.sh"), []byte(job.String()), 0o644); err != nil {
 			return fmt.Errorf("write the job: %w", err)
