@@ -14,6 +14,7 @@ import (
 
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/host"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
 	"github.com/ovs-xdp/ovs-xdp/sync/report"
@@ -31,8 +32,8 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	if f.KeepAlive < 0 || f.KeepAlive > time.Hour {
 		return fmt.Errorf("--keepalive=%v: want 0s to 1h", f.KeepAlive)
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("root is needed to load XDP programs: run it with sudo")
+	if err := host.CheckCapabilities(); err != nil {
+		return err
 	}
 
 	rundir := unixctl.Rundir()

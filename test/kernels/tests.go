@@ -24,7 +24,7 @@ type tests struct {
 	suites   []suite
 	run      string // regular expression of tests, all when empty
 	parallel bool
-	full     bool // every test on every kernel, none shortened
+	full     bool          // every test on every kernel, none shortened
 	matrix   bool          // put into the README what was seen
 	timeout  time.Duration // of one machine
 	out      io.Writer

@@ -5,9 +5,12 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
@@ -67,6 +70,34 @@ func (l *Lab) launchDaemon(args ...string) (*Process, error) {
 		return nil, err
 	}
 	return l.Start(l.Hypervisor, filepath.Join(dir, "ovs-xdpd"), args...)
+}
+
+// StartDaemonAs starts ovs-xdpd as a user and group of this number, with no
+// capabilities but these (unix.CAP_BPF …), and gives that user the run directory
+// with all sockets in it.
+func (l *Lab) StartDaemonAs(user int, capabilities []uintptr, args ...string) (*Daemon, error) {
+	if err := os.Chmod(l.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := filepath.WalkDir(l.RunDir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(path, user, user))
+	}); err != nil {
+		return nil, err
+	}
+	dir, err := Binaries()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.Command(filepath.Join(dir, "ovs-xdpd"), args...)
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: uint32(user), Gid: uint32(user)},
+		AmbientCaps: capabilities,
+	}
+	p, err := l.launch(l.Hypervisor, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Daemon{Process: p, lab: l}, l.answers(p, "ovs-xdpd")
 }
 
 // Ctl runs ovs-xdpctl and returns its output.

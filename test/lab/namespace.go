@@ -128,7 +128,10 @@ func (n *Namespace) run(c *exec.Cmd) (string, error) {
 // start starts c in the namespace. The process has a group of its own, so a
 // Ctrl-C at the terminal reaches only the program that made the Lab.
 func (n *Namespace) start(c *exec.Cmd) error {
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	c.SysProcAttr.Pdeathsig, c.SysProcAttr.Setpgid = syscall.SIGKILL, true
 	return n.Do(c.Start)
 }
 

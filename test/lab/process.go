@@ -30,13 +30,17 @@ type Process struct {
 // Start starts a program in the namespace n and returns at once; Close kills
 // it if it still runs then.
 func (l *Lab) Start(n *Namespace, path string, args ...string) (*Process, error) {
-	name := filepath.Base(path)
+	return l.launch(n, exec.Command(path, args...))
+}
+
+// launch starts a command as Start does.
+func (l *Lab) launch(n *Namespace, c *exec.Cmd) (*Process, error) {
+	name := filepath.Base(c.Path)
 	log, err := os.CreateTemp(l.Dir, name+"-*.out")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	c := exec.Command(path, args...)
 	c.Env = l.environ()
 	c.Stdout, c.Stderr = log, log
 	if err := n.start(c); err != nil {

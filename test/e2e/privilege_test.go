@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
+)
+
+// nobody is the user that the daemon runs as here.
+const nobody = 65534
+
+// As a user of its own, with three capabilities, the daemon does all that it does
+// as root; without one of them it says so and changes nothing.
+func TestLeastPrivilege(t *testing.T) {
+	needed := []uintptr{unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON}
+	w := &world{Lab: lab.NewT(t), t: t}
+	w.must(w.AddBridge("br0"))
+	for i, name := range []string{"CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON"} {
+		some := append(append([]uintptr{}, needed[:i]...), needed[i+1:]...)
+		if _, err := w.StartDaemonAs(nobody, some); err == nil {
+			t.Fatalf("it runs without %s", name)
+		} else if !strings.Contains(err.Error(), "without "+name+":") {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	d, err := w.StartDaemonAs(nobody, needed)
+	w.must(err)
+	w.daemon = d
+	a, b := untagged(w.tap("t1", "tag=10"), 10), untagged(w.tap("t2", "tag=10"), 10)
+	up := tagged(w.tap("up"), w.NewMAC(), 10)
+	if lab.TagsTold() { // otherwise veths need CAP_SYS_ADMIN
+		a = untagged(w.veth("v1", "tag=10"), 10)
+	}
+	w.mode("on")
+	for _, s := range []station{a, b, up} {
+		w.announce(s, "lane")
+	}
+	w.laneBetween(a, b)
+	w.laneBetween(up, a)
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(d.PID) + "/status")
+	w.must(err)
+	if !strings.Contains(string(status), "CapEff:\t000000c000001000\n") {
+		t.Errorf("the daemon has other capabilities than it was given:\n%s", status)
+	}
+	socket, err := os.Stat(filepath.Join(w.RunDir, fmt.Sprintf("ovs-xdpd.%d.ctl", d.PID)))
+	w.must(err)
+	if socket.Mode().Perm()&0o027 != 0 {
+		t.Errorf("others may use the control socket: %v", socket.Mode())
+	}
+	w.stop()
+	w.noPrograms()
+	w.bridgeBetween(a, b)
+}
