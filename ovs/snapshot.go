@@ -92,6 +92,9 @@ type Bond struct {
 	// Enabled tells of each member, by Interface:name, whether it carries
 	// frames.
 	Enabled map[string]bool
+	// Recirc is the recirculation id by which OVS hashes frames to the bond; 0
+	// when there is none, or it is not known.
+	Recirc uint32
 }
 
 // The states of LACP in a Bond. Negotiated tells of the bond, not of each

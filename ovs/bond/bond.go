@@ -6,6 +6,7 @@ package bond
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -47,6 +48,8 @@ func Parse(text string) (ovs.Bond, error) {
 			b.LACP = value
 		case key == "lacp_fallback_ab":
 			b.Fallback = value != "false"
+		case key == "bond may use recirculation":
+			b.Recirc = recirculation(value)
 		case isMember:
 			if _, twice := b.Enabled[name]; twice || name == "" || value != "enabled" && value != "disabled" {
 				return fail(line, "want a new member that is enabled or disabled")
@@ -59,4 +62,14 @@ func Parse(text string) (ovs.Bond, error) {
 		return fail(text, "bond_mode or lacp_status is missing")
 	}
 	return b, nil
+}
+
+// recirculation reads "yes, Recirc-ID : 1" and gives 0 for all else, as "no,
+// Recirc-ID : -1".
+func recirculation(value string) uint32 {
+	number, ok := strings.CutPrefix(value, "yes, Recirc-ID : ")
+	if n, err := strconv.ParseUint(number, 10, 32); ok && err == nil {
+		return uint32(n)
+	}
+	return 0
 }

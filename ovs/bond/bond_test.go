@@ -17,7 +17,7 @@ import (
 func TestParse(t *testing.T) {
 	for file, want := range map[string]ovs.Bond{
 		"active-backup-3.1": {Mode: "active-backup", LACP: "off", Active: "p1", Enabled: map[string]bool{"p0": true, "p1": true}},
-		"balance-tcp-3.1":   {Mode: "balance-tcp", LACP: "negotiated", Enabled: map[string]bool{"p0": false, "p1": false}},
+		"balance-tcp-3.1":   {Mode: "balance-tcp", LACP: "negotiated", Enabled: map[string]bool{"p0": false, "p1": false}, Recirc: 1},
 		"balance-slb-3.1":   {Mode: "balance-slb", LACP: "off", Enabled: map[string]bool{"p0": false, "p1": false}},
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata", file+".txt"))
@@ -35,6 +35,18 @@ func TestParse(t *testing.T) {
 		old := strings.ReplaceAll(string(text), "member", "slave")
 		if again, err := Parse(old); err != nil || !cmp.Equal(got, again) {
 			t.Errorf("%s in the words of older releases: %v, %v", file, again, err)
+		}
+	}
+}
+
+// Nothing but the audit depends on the recirculation id.
+func TestRecirculation(t *testing.T) {
+	for text, want := range map[string]uint32{
+		"yes, Recirc-ID : 7": 7, "no, Recirc-ID : -1": 0, "yes, Recirc-ID : -1": 0, "perhaps": 0,
+	} {
+		b, err := Parse("bond_mode: balance-tcp\nbond may use recirculation: " + text + "\nlacp_status: off\n")
+		if err != nil || b.Recirc != want {
+			t.Errorf("%q: %+v, %v; want %d", text, b, err, want)
 		}
 	}
 }
