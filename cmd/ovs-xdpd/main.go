@@ -20,6 +20,7 @@ import (
 
 type flags struct {
 	AllowGeneric   bool             `help:"Take ports without native XDP too, in generic mode, which is slower than OVS."`
+	AuditInterval  time.Duration    `default:"1s" help:"Ask OVS this often what it would do with a frame, and compare; 0s turns it off."`
 	FDBRows        int              `name:"fdb-rows" default:"65536" help:"Stations that the FDB in the kernel holds."`
 	MaxPorts       int              `default:"1024" help:"Devices that may be on the lane."`
 	KeepAlive      time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`

@@ -32,6 +32,9 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	if f.KeepAlive < 0 || f.KeepAlive > time.Hour {
 		return fmt.Errorf("--keepalive=%v: want 0s to 1h", f.KeepAlive)
 	}
+	if f.AuditInterval < 0 || f.AuditInterval > time.Hour {
+		return fmt.Errorf("--audit-interval=%v: want 0s (off) to 1h", f.AuditInterval)
+	}
 	if err := host.CheckCapabilities(); err != nil {
 		return err
 	}
@@ -55,6 +58,8 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 		Log:    log,
 		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads},
 		Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts},
+
+		AuditInterval: f.AuditInterval,
 	})
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 			refuse(Sampling, "%s is configured, and would not see what takes the lane", f.name)
 		}
 	}
+	if found, closed := b.policy.Closed[br.Name]; closed {
+		refuse(Audited, "%s; to try again set external_ids:%s=off until the bridge is off, then on", found, KeyOffload)
+	}
 	if c := inBandController(br); c != "" {
 		refuse(InBand, "controller %s is in-band (the default): set Controller connection_mode=out-of-band or other_config:disable-in-band=true", c)
 	}

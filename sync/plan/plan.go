@@ -19,7 +19,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
 
-// Policy is what the daemon's flags say.
+// Policy is what the daemon's flags say, and what its audit has found.
 type Policy struct {
 	// AllowGeneric lets ports take part whose driver has no native XDP.
 	AllowGeneric bool
@@ -29,6 +29,9 @@ type Policy struct {
 	// KeepAlive is the longest interval of keep-alive frames; 0 means
 	// DefaultKeepAlive.
 	KeepAlive time.Duration
+	// Closed tells by Bridge:name of bridges whose lane is to stay closed, and
+	// what was found there that OVS would do otherwise.
+	Closed map[string]string
 }
 
 // DefaultKeepAlive is the keep-alive interval without a flag.

@@ -30,6 +30,7 @@ const (
 	Datapath        Reason = "datapath-type"     // a datapath that is not known
 	StateUnreadable Reason = "state-unreadable"  // OVS did not tell the bridge's state
 	TooManyBridges  Reason = "too-many-bridges"  // no number left for the bridge
+	Audited         Reason = "audit"             // OVS says that it would do something else than the lane
 )
 
 // Reasons that keep a port with OVS.

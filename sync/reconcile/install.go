@@ -56,25 +56,36 @@ func (in *installer) have() (tables plan.Tables, sightings []bpf.Event, err erro
 		}
 		t.Ports = append(t.Ports, in.ports[p.IfIndex])
 	}
-	names := make(map[uint8]string, len(in.numbers))
-	for name, n := range in.numbers {
-		names[n] = name
-	}
+	names := in.names()
 	for _, r := range in.lane.Rows() {
 		if r.Moved && r.Seen != r.IfIndex {
 			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
 		}
-		t.Rows = append(t.Rows, plan.Row{
-			Key:      plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
-			IfIndex:  r.IfIndex,
-			Target:   r.Target,
-			Mirrored: r.Mirrored,
-			Declared: r.Declared,
-			Moved:    r.Moved,
-		})
+		t.Rows = append(t.Rows, rowOf(r, names))
 	}
 	t.Sort()
 	return t, sightings, errors.Join(errs...)
+}
+
+// names gives the bridges by their number.
+func (in *installer) names() map[uint8]string {
+	names := make(map[uint8]string, len(in.numbers))
+	for name, n := range in.numbers {
+		names[n] = name
+	}
+	return names
+}
+
+// rowOf is a row of the kernel's in the words of the plan.
+func rowOf(r bpf.Row, names map[uint8]string) plan.Row {
+	return plan.Row{
+		Key:      plan.Key{Bridge: names[r.Bridge], VLAN: r.VLAN, MAC: r.MAC},
+		IfIndex:  r.IfIndex,
+		Target:   r.Target,
+		Mirrored: r.Mirrored,
+		Declared: r.Declared,
+		Moved:    r.Moved,
+	}
 }
 
 // close lets frames from a port pass, and sends none to it.

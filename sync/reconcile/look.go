@@ -153,7 +153,7 @@ func (s *session) install(p picture) error {
 	if err != nil {
 		return err
 	}
-	result := plan.Build(snap, links, s.cfg.Policy)
+	result := plan.Build(snap, links, s.policy(snap))
 	have, sightings, err := s.in.have()
 	if err != nil {
 		return err
@@ -180,6 +180,7 @@ func (s *session) install(p picture) error {
 	s.noteRefused(out, links)
 	s.blind, s.bonds = blindSpots(snap, &result, links), bondsOf(snap)
 	s.publish(snap, result, links, out)
+	s.reviewSuspicion(&result.Tables, p.started)
 	if out.err != nil {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	Log    *slog.Logger
 	Policy plan.Policy
 	Tables bpf.Config
+	// AuditInterval is how often OVS is asked what it would do with a frame; 0
+	// means never.
+	AuditInterval time.Duration
 }
 
 const (
@@ -55,6 +58,7 @@ type Daemon struct {
 	links        map[string]plan.Link // nil: to be read
 	refused      map[int]refusedDevice
 	inbox        inbox
+	book         auditBook
 
 	mu   sync.Mutex
 	view View

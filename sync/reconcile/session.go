@@ -35,11 +35,12 @@ type session struct {
 	readers      sync.WaitGroup
 	done         chan struct{}
 
-	stats  map[string]fdb.Stats           // of the MAC tables, by Bridge:name
-	bonds  map[string]map[string]ovs.Bond // by Bridge:name and Port:name
-	blind  map[string]blind               // of the last look, by Bridge:name
-	frames map[int]uint64                 // of ports without a program, by ifindex
-	looks                                 // see look.go
+	stats   map[string]fdb.Stats           // of the MAC tables, by Bridge:name
+	bonds   map[string]map[string]ovs.Bond // by Bridge:name and Port:name
+	blind   map[string]blind               // of the last look, by Bridge:name
+	frames  map[int]uint64                 // of ports without a program, by ifindex
+	looks                                  // see look.go
+	auditor *auditor                       // see audit.go
 
 	pidMu sync.Mutex // the observer asks from several goroutines
 	pid   int        // of ovs-vswitchd, as first seen
@@ -50,7 +51,8 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
 		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
-		looks: looks{results: make(chan picture), lastGood: time.Now()},
+		looks:   looks{results: make(chan picture), lastGood: time.Now()},
+		auditor: newAuditor(d.cfg.AuditInterval),
 	}
 	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
 	return s
@@ -58,6 +60,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 
 func (s *session) close() {
 	close(s.done)
+	s.auditor.timer.Stop()
 	for _, m := range s.monitors {
 		m.Close()
 	}
@@ -148,6 +151,10 @@ func (s *session) run() error {
 			if err := s.looked(p); err != nil {
 				return err
 			}
+		case <-s.auditor.timer.C:
+			s.audit()
+		case a := <-s.auditor.answers:
+			s.audited(a)
 		}
 	}
 }
@@ -231,7 +238,7 @@ func (s *session) closeFirst() {
 	if err != nil {
 		return
 	}
-	result := plan.Build(snap, links, s.cfg.Policy)
+	result := plan.Build(snap, links, s.policy(snap))
 	ops := slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool { return o.Kind > diff.DeleteRow })
 	if out := s.in.apply(ops); out.err != nil {
 		s.log.Warn("closing what a change forbids failed", "error", out.err)

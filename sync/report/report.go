@@ -53,6 +53,8 @@ type Bridge struct {
 	Ports    int    `json:"ports"`
 	Stations int    `json:"stations"`
 	Frames   Frames `json:"frames"`
+	// Audit is what came of asking OVS what it would do with frames.
+	Audit Audit `json:"audit"`
 	// Errors tells of keys that can't be read.
 	Errors   []string  `json:"errors"`
 	Refusals []Refusal `json:"refusals"`
@@ -133,10 +135,11 @@ func (r Reporter) Status() Status {
 	for _, row := range r.stations(v) {
 		stations[row.Bridge]++
 	}
+	audits := r.Daemon.Audits()
 	for _, b := range v.Result.Bridges {
 		out := Bridge{
 			Name: b.Name, Mode: string(b.Mode), State: string(b.State), Canary: b.Canary, VLANs: b.VLANs,
-			Stations: stations[b.Name], Errors: append([]string{}, b.Errors...), Refusals: refusals(v, b.Name),
+			Stations: stations[b.Name], Audit: auditOf(audits[b.Name]), Errors: append([]string{}, b.Errors...), Refusals: refusals(v, b.Name),
 		}
 		for _, p := range v.Result.Tables.Ports {
 			if p.Rule.Bridge != b.Name {
@@ -307,6 +310,12 @@ func (r Reporter) Coverage() map[string]uint64 {
 		}
 		total["events-limited"] += c.EventsLimited
 		total["events-lost"] += c.EventsLost
+	}
+	for _, a := range r.Daemon.Audits() {
+		total["audit-asked"] += a.Asked
+		total["audit-agreed"] += a.Agreed
+		total["audit-mismatches"] += a.Mismatches
+		total["audit-unanswered"] += a.Unanswered
 	}
 	total["looks"], total["failed-looks"], total["fdb-full"] = v.Looks, v.Failures, uint64(v.Full)
 	return total

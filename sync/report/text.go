@@ -44,6 +44,9 @@ func (s Status) Text(bridge string) string {
 		asked = asked || br.Mode != "off" || len(br.Errors) > 0
 		if bridge == "" || br.Name == bridge {
 			br.text(&b)
+			if bridge != "" {
+				br.Audit.text(&b)
+			}
 		}
 	}
 	if !asked && s.Lane == "open" {

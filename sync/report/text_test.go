@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -69,6 +70,43 @@ bridge br-typo: off
 			want: `
 ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 3.1.0
 bridge br-int: off
+`,
+		},
+		{
+			name: "an audited bridge",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", Bridges: []Bridge{{
+				Name: "br0", Mode: "on", State: "on", Canary: 100, Audit: Audit{Asked: 9, Agreed: 7, Mismatches: 1, Unanswered: 1},
+			}}},
+			bridge: "br0",
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+bridge br0: on, 0 ports, 0 stations
+    frames: 0 on the lane (none yet), 0 by OVS
+    audit: OVS was asked about 9 frames: 7 as on the lane, 1 not, 1 unanswered
+`,
+		},
+		{
+			name: "a bridge that the audit has closed",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", Bridges: []Bridge{{
+				Name: "br0", Mode: "on", State: "refused", Canary: 100,
+				Audit: Audit{Asked: 9, Agreed: 6, Mismatches: 3, Found: &Finding{
+					At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Detail: "the lane sends it to v2, OVS drops it",
+					Trace: "Flow: udp\n\nDatapath actions: drop",
+				}},
+				Refusals: []Refusal{{"br0", "audit", "the lane sends it to v2, OVS drops it; to try again"}},
+			}}},
+			bridge: "br0",
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+bridge br0: refused (asked for: on)
+    stays with OVS:
+        br0  audit  the lane sends it to v2, OVS drops it; to try again
+    audit: OVS was asked about 9 frames: 6 as on the lane, 3 not, 0 unanswered
+    audit: closed the lane at 2026-01-02T03:04:05Z: the lane sends it to v2, OVS drops it
+    ofproto/trace of OVS then:
+        Flow: udp
+
+        Datapath actions: drop
 `,
 		},
 		{

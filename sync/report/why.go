@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/trace"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
@@ -204,17 +205,13 @@ func sourceOn(t *plan.Tables, bridge string, vlan ovs.VLAN, ifindex int, dst ovs
 
 // trace asks OVS what it would do with the frame.
 func (r Reporter) trace(ctx context.Context, bridge string, ofport int, f plan.Frame) string {
-	flow := fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s", ofport, f.Src, f.Dst)
-	if f.VID != 0 {
-		flow += fmt.Sprintf(",dl_vlan=%d", f.VID)
-	}
-	flow += ",udp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_ttl=64"
+	flow := trace.Flow{InPort: ofport, VLAN: f.VID, Src: f.Src, Dst: f.Dst}.String()
 	socket, _, err := unixctl.DaemonSocket(r.Rundir, "ovs-vswitchd")
 	if err != nil {
 		return err.Error()
 	}
 	client := unixctl.Client{Socket: socket}
-	// --names came with OVS 2.8; without it ports are datapath numbers.
+	// --names came with OVS 3.1; without it ports are datapath numbers.
 	text, err := client.Call(ctx, "ofproto/trace", "--names", bridge, flow)
 	if err != nil {
 		text, err = client.Call(ctx, "ofproto/trace", bridge, flow)

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package audit compares what the lane would do with a frame with what OVS says
+// that it would do: it chooses the frames to ask about from the tables as they
+// are in the kernel, judges the answers, and tells a difference that lasts from
+// one that comes of a change under way.
+//
+// The package is pure: no I/O, no clock, and the caller's random numbers. It
+// knows neither how OVS is asked nor what becomes of a bridge whose lane is
+// found to be wrong.
+package audit
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// Question is a frame of a live pair of stations, which the lane would forward.
+type Question struct {
+	// Bridge is Bridge:name, VLAN that of the stations.
+	Bridge string
+	VLAN   ovs.VLAN
+	// From is the name of the interface that the frame comes from, as OVS has
+	// it: of a Linux bond the bond's.
+	From  string
+	Frame plan.Frame
+	// Verdict is what the lane would do; observe mode does not count.
+	Verdict plan.Verdict
+}
+
+// Source and Destination are the stations.
+func (q Question) Source() plan.Key {
+	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Src}
+}
+func (q Question) Destination() plan.Key {
+	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Dst}
+}
+
+// frameLength is in bytes: what every port takes.
+const frameLength = 60
+
+// attempts bounds how many sources of a bridge are tried for a question.
+const attempts = 16
+
+// Choose makes a question about the tables, each bridge being as likely as the
+// other; rows need not be sorted. false means that no pair was found that takes
+// the lane.
+func Choose(t *plan.Tables, r *rand.Rand) (Question, bool) {
+	rows := make(map[string][]plan.Row)
+	for _, row := range t.Rows {
+		rows[row.Bridge] = append(rows[row.Bridge], row)
+	}
+	var bridges []string
+	for bridge := range rows {
+		bridges = append(bridges, bridge)
+	}
+	slices.Sort(bridges) // so that the same numbers make the same choice
+	r.Shuffle(len(bridges), func(i, j int) { bridges[i], bridges[j] = bridges[j], bridges[i] })
+	for _, bridge := range bridges {
+		for range attempts {
+			if q, ok := choose(t.Ports, rows[bridge], r); ok {
+				return q, true
+			}
+		}
+	}
+	return Question{}, false
+}
+
+// choose makes a question about stations of one bridge.
+func choose(ports []plan.Port, rows []plan.Row, r *rand.Rand) (Question, bool) {
+	src := rows[r.IntN(len(rows))]
+	var targets []plan.Row
+	for _, row := range rows {
+		if row.VLAN == src.VLAN && row.IfIndex != src.IfIndex && row.Target {
+			targets = append(targets, row)
+		}
+	}
+	var from []plan.Port
+	for _, p := range ports {
+		if p.Rule.Bridge == src.Bridge && bundle(p) == src.IfIndex && p.Rule.Ingress {
+			from = append(from, p)
+		}
+	}
+	if len(targets) == 0 || len(from) == 0 {
+		return Question{}, false
+	}
+	dst, in := targets[r.IntN(len(targets))], from[r.IntN(len(from))]
+	q := Question{
+		Bridge: src.Bridge, VLAN: src.VLAN, From: in.Name,
+		Frame: plan.Frame{IfIndex: in.IfIndex, VID: src.VLAN, Src: src.MAC, Dst: dst.MAC, Len: frameLength, Bucket: r.IntN(plan.Legs)},
+	}
+	native := in.Rule.VLANMode != plan.Trunk && in.Rule.VID == src.VLAN
+	if native && (in.Rule.VLANMode == plan.Access || r.IntN(2) == 0) {
+		q.Frame.VID = 0
+	}
+	t := plan.Tables{Ports: ports, Rows: []plan.Row{src, dst}}
+	if in.Mode == plan.Slave {
+		bond := t.Port(in.Rule.Bundle)
+		if bond == nil {
+			return Question{}, false
+		}
+		q.From = bond.Name
+	}
+	q.Verdict = Verdict(&t, q)
+	return q, q.Verdict.IfIndex != 0
+}
+
+// bundle is the device that rows of a port's stations name.
+func bundle(p plan.Port) int {
+	if p.Rule.Bundle != 0 {
+		return p.Rule.Bundle
+	}
+	return p.IfIndex
+}
+
+// Verdict is what the lane does with the frame of a question by tables whose
+// rows may be in any order, and in which observe mode does not count.
+func Verdict(t *plan.Tables, q Question) plan.Verdict {
+	pair := plan.Tables{Ports: t.Ports}
+	for _, row := range t.Rows {
+		if row.Key == q.Source() || row.Key == q.Destination() {
+			pair.Rows = append(pair.Rows, row)
+		}
+	}
+	if in := t.Port(q.Frame.IfIndex); in != nil && in.Rule.Observe {
+		pair.Ports = slices.Clone(t.Ports)
+		pair.Port(q.Frame.IfIndex).Rule.Observe = false
+	}
+	pair.Sort()
+	return pair.Decide(q.Frame)
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs/trace"
+	"github.com/ovs-xdp/ovs-xdp/sync/audit"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// auditor is the part of a session that asks OVS what it would do with a frame,
+// beside the loop and one frame after the other, and compares the answer with
+// the tables in the kernel. All but the asking is done by the loop.
+type auditor struct {
+	interval time.Duration
+	rand     *rand.Rand
+	timer    *time.Timer
+	asking   bool // a question is under way
+	answers  chan answer
+	suspect  *audit.Suspicion // the pair that is being followed; nil for none
+	struck   time.Time        // when OVS last answered differently about it
+	silent   bool             // it was said that an answer was not understood
+}
+
+// answer is what came of asking.
+type answer struct {
+	question audit.Question
+	audit.Answer
+	text string // of ofproto/trace
+	err  error
+}
+
+func newAuditor(interval time.Duration) *auditor {
+	a := &auditor{interval: interval, answers: make(chan answer), timer: time.NewTimer(interval),
+		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	if interval == 0 {
+		a.timer.Stop()
+	}
+	return a
+}
+
+// audit asks about a pair of stations, the suspect one if there is one.
+func (s *session) audit() {
+	au := s.auditor
+	au.timer.Reset(au.interval)
+	if au.asking || !s.View().Open {
+		return
+	}
+	var q audit.Question
+	if au.suspect != nil {
+		au.timer.Reset(audit.Again)
+		q = au.suspect.Question
+		t := s.in.pair(q)
+		switch au.suspect.Due(audit.Verdict(&t, q)) {
+		case audit.Wait:
+			return
+		case audit.Drop:
+			s.dropSuspicion()
+			return
+		}
+	} else {
+		t := s.in.installed()
+		var ok bool
+		if q, ok = audit.Choose(&t, au.rand); !ok {
+			return
+		}
+	}
+	au.asking = true
+	a := answer{question: q}
+	a.Bonds = s.bondsByRecirc(q.Bridge)
+	s.readers.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
+		defer cancel()
+		a.err = s.ask(ctx, &a)
+		select {
+		case au.answers <- a:
+		case <-s.done:
+		}
+	})
+}
+
+// ask fills in what OVS says of the frame. Without a packet ofproto/trace neither
+// learns nor counts nor sends anything.
+func (s *session) ask(ctx context.Context, a *answer) error {
+	q := a.question
+	text, err := s.Call(ctx, "dpif/show")
+	if err != nil {
+		return err
+	}
+	if a.Ports, err = trace.ParsePorts(text, q.Bridge); err != nil {
+		return err
+	}
+	flow := trace.Flow{VLAN: q.Frame.VID, Src: q.Frame.Src, Dst: q.Frame.Dst}
+	for _, p := range a.Ports {
+		if p.Bridge == q.Bridge && p.Name == q.From {
+			flow.InPort = p.OFPort
+		}
+	}
+	if flow.InPort == 0 {
+		return fmt.Errorf("ask OVS about a frame: dpif/show does not list %s on %s", q.From, q.Bridge)
+	}
+	if a.text, err = s.Call(ctx, "ofproto/trace", q.Bridge, flow.String()); err != nil {
+		return err
+	}
+	a.Trace, err = trace.Parse(a.text)
+	return err
+}
+
+// audited judges an answer. One that a change of the tables has overtaken says
+// nothing.
+func (s *session) audited(a answer) {
+	au := s.auditor
+	au.asking = false
+	q := a.question
+	t := s.in.pair(q)
+	if s.ctx.Err() != nil || audit.Verdict(&t, q) != q.Verdict {
+		return
+	}
+	outcome, said := audit.Unclear, ""
+	if a.err != nil {
+		said = a.err.Error()
+	} else {
+		outcome, said = audit.Judge(&t, q, a.Answer)
+	}
+	s.book.count(q.Bridge, outcome)
+	if outcome == audit.Unclear && !au.silent {
+		au.silent = true
+		s.log.Warn("audit: OVS was asked about a frame, and its answer is not understood", "bridge", q.Bridge, "from", q.From, "answer", said)
+	}
+	now := time.Now()
+	if au.suspect == nil {
+		if outcome != audit.Differs {
+			return
+		}
+		s.log.Debug("audit: OVS would do something else: asking again", "bridge", q.Bridge, "lane", q.Describe(&t), "ovs", said)
+		view := s.View()
+		au.suspect = audit.Suspect(q, &view.Result.Tables, now)
+	} else if lasted, goOn := au.suspect.Answered(outcome, now); lasted {
+		s.condemn(q.Bridge, fmt.Sprintf("%s, OVS %s", q.Describe(&t), said), a.text, now)
+		return
+	} else if !goOn {
+		s.dropSuspicion()
+		return
+	}
+	au.timer.Reset(audit.Again)
+	if outcome == audit.Differs {
+		// Everything is read again, as if OVS had announced a change.
+		au.struck = now
+		s.observer.Forget(q.Bridge)
+		s.links = nil
+		s.soon(0)
+	}
+}
+
+// reviewSuspicion tells the suspicion of a look.
+func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time) {
+	au := s.auditor
+	if au.suspect == nil || !started.After(au.struck) {
+		return
+	}
+	if au.suspect.Looked(planned) {
+		au.timer.Reset(audit.Again)
+	} else {
+		s.forgetSuspicion()
+	}
+}
+
+// dropSuspicion ends a suspicion that has not lasted although nothing changed.
+func (s *session) dropSuspicion() {
+	if q := s.auditor.suspect.Question; s.auditor.suspect.Repaired {
+		s.log.Warn("audit: a row in the kernel was not as planned, and OVS would have done something else; it has been put right",
+			"bridge", q.Bridge, "vlan", q.VLAN, "source", q.Frame.Src, "destination", q.Frame.Dst)
+	}
+	s.forgetSuspicion()
+}
+
+func (s *session) forgetSuspicion() {
+	s.auditor.suspect = nil
+	s.auditor.timer.Reset(s.auditor.interval)
+}
+
+// condemn closes the lane of a bridge for good: its tables are wrong in a way
+// that the daemon does not understand.
+func (s *session) condemn(bridge, detail, text string, now time.Time) {
+	s.forgetSuspicion()
+	view := s.View()
+	for i := range view.Snapshot.Bridges {
+		if b := &view.Snapshot.Bridges[i]; b.Name == bridge {
+			s.book.close(bridge, b.UUID, Finding{At: now, Detail: detail, Trace: text[:min(len(text), maxEvidence)]})
+		}
+	}
+	s.log.Error("audit: the lane of the bridge is closed, since OVS would do something else (see offload/show)", "bridge", bridge, "found", detail)
+	s.closeBridge(bridge)
+	s.soon(0)
+}
+
+// bondsByRecirc tells the bonds of a bridge by their recirculation id, as the
+// device that rows of their stations name.
+func (s *session) bondsByRecirc(bridge string) map[uint32]int {
+	bonds := make(map[uint32]int)
+	for _, b := range s.bonds[bridge] {
+		for _, p := range s.in.ports {
+			if _, member := b.Enabled[p.Name]; member && b.Recirc != 0 && p.Rule.Bridge == bridge && p.Rule.Bundle != 0 {
+				bonds[b.Recirc] = p.Rule.Bundle
+			}
+		}
+	}
+	return bonds
+}
+
+// installed reads all rows back, in no order, beside the ports as they were last
+// written.
+func (in *installer) installed() plan.Tables {
+	t, names := in.writtenPorts(), in.names()
+	for _, r := range in.lane.Rows() {
+		t.Rows = append(t.Rows, rowOf(r, names))
+	}
+	return t
+}
+
+// pair is installed for the stations of a question alone.
+func (in *installer) pair(q audit.Question) plan.Tables {
+	t, names := in.writtenPorts(), in.names()
+	number, ok := in.numbers[q.Bridge]
+	if !ok {
+		return t
+	}
+	for _, k := range []plan.Key{q.Source(), q.Destination()} {
+		if r := in.lane.FindRow(bpf.Key{Bridge: number, VLAN: k.VLAN, MAC: k.MAC}); r != nil {
+			t.Rows = append(t.Rows, rowOf(*r, names))
+		}
+	}
+	return t
+}
+
+func (in *installer) writtenPorts() plan.Tables {
+	var t plan.Tables
+	for _, p := range in.ports {
+		t.Ports = append(t.Ports, p)
+	}
+	t.Sort()
+	return t
+}
