@@ -16,9 +16,9 @@ import (
 )
 
 // openLane makes a world with two stations on an open lane.
-func openLane(t *testing.T) (w *world, a, b station) {
+func openLane(t *testing.T, args ...string) (w *world, a, b station) {
 	t.Helper()
-	w = newWorld(t)
+	w = newWorld(t, args...)
 	a, b = untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.mode("on")
 	w.announce(a, "lane")

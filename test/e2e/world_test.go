@@ -43,6 +43,8 @@ type world struct {
 	t      *testing.T
 	daemon *lab.Daemon
 	ports  []*lab.Port // those for raw frames
+	// expectsAudit tells that the audit is to close a lane.
+	expectsAudit bool
 }
 
 // newWorld makes a lab with an empty br0, whose key is absent. args are the
@@ -64,12 +66,16 @@ func (w *world) run(name string, fn func(w *world)) {
 	})
 }
 
-// start starts the daemon.
+// start starts the daemon, which asks OVS often what it would do: whatever the
+// test does, OVS must agree with the lane.
 func (w *world) start(args ...string) {
 	w.t.Helper()
-	d, err := w.StartDaemon(args...)
+	d, err := w.StartDaemon(append([]string{"--audit-interval=" + auditInterval.String()}, args...)...)
 	if d != nil {
 		w.t.Cleanup(func() {
+			if logged(d, auditClosed) > 0 && !w.expectsAudit {
+				w.t.Error("the audit has closed a lane")
+			}
 			if w.t.Failed() {
 				w.t.Logf("end of the log of ovs-xdpd:\n%s", d.Output(40))
 			}

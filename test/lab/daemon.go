@@ -136,8 +136,23 @@ type BridgeStatus struct {
 	VLANs    string    `json:"vlans"`
 	Stations int       `json:"stations"`
 	Frames   Frames    `json:"frames"`
+	Audit    Audit     `json:"audit"`
 	Errors   []string  `json:"errors"`
 	Refusals []Refusal `json:"refusals"`
+}
+
+// Audit counts what OVS said that it would do with frames.
+type Audit struct {
+	Asked      uint64 `json:"asked"`
+	Agreed     uint64 `json:"agreed"`
+	Mismatches uint64 `json:"mismatches"`
+	Unanswered uint64 `json:"unanswered"`
+	// Found is the evidence for which a lane was closed.
+	Found *struct {
+		At     time.Time `json:"at"`
+		Detail string    `json:"detail"`
+		Trace  string    `json:"trace"`
+	} `json:"found"`
 }
 
 // Frames counts frames by the path they took.
