@@ -38,6 +38,7 @@ type auditBook struct {
 	mu      sync.Mutex
 	bridges map[string]Audit
 	closed  map[string]string // the UUID of a bridge with a finding
+	total   Audit             // also of bridges that are no more
 }
 
 // Audits returns the audits of all bridges so far, by Bridge:name.
@@ -45,6 +46,13 @@ func (d *Daemon) Audits() map[string]Audit {
 	d.book.mu.Lock()
 	defer d.book.mu.Unlock()
 	return maps.Clone(d.book.bridges)
+}
+
+// AuditTotal adds up the counts of all bridges since the start.
+func (d *Daemon) AuditTotal() Audit {
+	d.book.mu.Lock()
+	defer d.book.mu.Unlock()
+	return d.book.total
 }
 
 func (b *auditBook) update(bridge string, change func(*Audit)) {
@@ -60,16 +68,21 @@ func (b *auditBook) update(bridge string, change func(*Audit)) {
 
 func (b *auditBook) count(bridge string, o audit.Outcome) {
 	b.update(bridge, func(a *Audit) {
-		a.Asked++
-		switch o {
-		case audit.Agrees:
-			a.Agreed++
-		case audit.Differs:
-			a.Mismatches++
-		case audit.Unclear:
-			a.Unanswered++
-		}
+		a.count(o)
+		b.total.count(o)
 	})
+}
+
+func (a *Audit) count(o audit.Outcome) {
+	a.Asked++
+	switch o {
+	case audit.Agrees:
+		a.Agreed++
+	case audit.Differs:
+		a.Mismatches++
+	case audit.Unclear:
+		a.Unanswered++
+	}
 }
 
 func (b *auditBook) close(bridge, uuid string, f Finding) {

@@ -50,6 +50,9 @@ func TestAuditBook(t *testing.T) {
 			if a.Asked != tt.asked || (a.Found != nil) != (len(tt.closed) > 0) {
 				t.Errorf("audit of br0 afterwards: %+v", a)
 			}
+			if total := d.AuditTotal(); total.Asked != 4 || total.Agreed != 2 || total.Mismatches != 1 || total.Unanswered != 1 {
+				t.Errorf("all together: %+v", total)
+			}
 			// What was forgiven once is not closed again by itself.
 			if again, _ := d.book.settle(snap(bridge("br0", "a", "on"))); len(again) > len(tt.closed) {
 				t.Errorf("closed again: %v", again)

@@ -311,12 +311,9 @@ func (r Reporter) Coverage() map[string]uint64 {
 		total["events-limited"] += c.EventsLimited
 		total["events-lost"] += c.EventsLost
 	}
-	for _, a := range r.Daemon.Audits() {
-		total["audit-asked"] += a.Asked
-		total["audit-agreed"] += a.Agreed
-		total["audit-mismatches"] += a.Mismatches
-		total["audit-unanswered"] += a.Unanswered
-	}
+	a := r.Daemon.AuditTotal()
+	total["audit-asked"], total["audit-agreed"] = a.Asked, a.Agreed
+	total["audit-mismatches"], total["audit-unanswered"] = a.Mismatches, a.Unanswered
 	total["looks"], total["failed-looks"], total["fdb-full"] = v.Looks, v.Failures, uint64(v.Full)
 	return total
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,15 @@ func TestRandomBridges(t *testing.T) {
 		}
 	}
 	t.Logf("%s\n%s", tally.Line(), tally.Coverage())
+	total, err := askLane[map[string]uint64](r, "coverage/show")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("audit: %d frames asked about, %d as on the lane, %d not, %d unanswered",
+		total["audit-asked"], total["audit-agreed"], total["audit-mismatches"], total["audit-unanswered"])
+	if strings.Contains(r.daemon.Output(1<<20), "audit: the lane of the bridge is closed") {
+		t.Error("the audit has closed a lane")
+	}
 	if *cases < 10 {
 		return // one case may have none of them
 	}

@@ -50,6 +50,11 @@ func (r *Rig) laneState() (laneState, error) {
 	if status.Lane != "open" {
 		st.closed = "the lane is " + status.Lane
 	}
+	for _, b := range status.Bridges {
+		if b.Audit.Found != nil {
+			st.closed = fmt.Sprintf("the audit has closed the lane of %s: %s\n%s", b.Name, b.Audit.Found.Detail, b.Audit.Found.Trace)
+		}
+	}
 	for _, row := range rows {
 		mac, err := ovs.ParseMAC(row.MAC)
 		if err != nil {

@@ -59,8 +59,10 @@ func NewRig(l *lab.Lab) (*Rig, error) {
 		return nil, err
 	}
 	var err error
-	// Keep-alive frames would blur the share of the lane.
-	if r.daemon, err = l.StartDaemon("--keepalive", "60s"); err != nil {
+	// Keep-alive frames would blur the share of the lane. Asking OVS often what
+	// it would do must never close one.
+	interval := 50 * time.Millisecond * lab.Patience()
+	if r.daemon, err = l.StartDaemon("--keepalive", "60s", "--audit-interval", interval.String()); err != nil {
 		return nil, err
 	}
 	if r.vswitchd, err = control(l, "ovs-vswitchd"); err != nil {

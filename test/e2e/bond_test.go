@@ -310,6 +310,17 @@ func TestBalanceTCPBond(t *testing.T) {
 			t.Errorf("the lane sent %v: flows of %d frames are split", sent, each)
 		}
 	}
+	// OVS says that it would hash such a frame to the bond's members.
+	before := near.audit("br0")
+	near.eventually(func() error {
+		if now := near.audit("br0"); now.Agreed-before.Agreed < 20 {
+			return fmt.Errorf("audit: %+v, was %+v", now, before)
+		}
+		return nil
+	})
+	if now := near.audit("br0"); now.Unanswered != before.Unanswered || now.Mismatches != before.Mismatches {
+		t.Errorf("audit: %+v, was %+v", now, before)
+	}
 	must(near.Hypervisor.SetLink(members[0], false, 0))
 	near.usesMember(&lab.Bond{Port: bond}, &lab.Port{Name: members[1]})
 	time.Sleep(500 * time.Millisecond)
