@@ -20,8 +20,9 @@ type Counters struct {
 	// LaneBytes, WouldBytes and PassedBytes are the same in bytes as
 	// received.
 	LaneBytes, WouldBytes, PassedBytes uint64
-	// Sent counts frames redirected to the port.
-	Sent uint64
+	// Sent counts frames redirected to the port, Lost those that the kernel or
+	// the device then did not take.
+	Sent, Lost uint64
 	// EventsLimited and EventsLost count new and moved sources that the
 	// daemon was not told of: over the port's budget, ring buffer full.
 	EventsLimited, EventsLost uint64
@@ -75,6 +76,7 @@ func (l *Lane) Counters(ifindex int) (Counters, error) {
 		c.WouldBytes += cpu.Bytes[1]
 		c.PassedBytes += cpu.Bytes[2]
 		c.Sent += cpu.Sent
+		c.Lost += cpu.Lost
 		c.EventsLimited += cpu.EventsLimited
 		c.EventsLost += cpu.EventsLost
 	}

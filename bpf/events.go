@@ -12,15 +12,18 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// Event says that a source was seen which the FDB does not know there. It is
-// a reason to look at OVS's MAC table, no more: events may be lost.
+// Event says that a source was seen which the FDB does not know there, or that
+// a device loses frames. It is a reason to look at OVS's MAC table, or at
+// Losing, no more: events may be lost.
 type Event struct {
 	Key
-	// IfIndex is the device that the frame came from.
+	// IfIndex is the device that the frame came from, or that loses frames.
 	IfIndex int
 	// Moved tells that the station is known on another port, and its row now
 	// marked; else it is not known at all.
 	Moved bool
+	// Loses tells that the device loses what is redirected to it; Key is zero.
+	Loses bool
 }
 
 // ReadEvents waits until the deadline for events and returns what there is.
@@ -42,10 +45,12 @@ func (l *Lane) ReadEvents(deadline time.Time) ([]Event, error) {
 		if len(rec.RawSample) < 16 {
 			continue
 		}
+		kind := laneEventKind(binary.NativeEndian.Uint32(rec.RawSample[12:]))
 		e := Event{
 			Key:     keyOf(binary.NativeEndian.Uint64(rec.RawSample)),
 			IfIndex: l.ports.ifindexAt(int(binary.NativeEndian.Uint32(rec.RawSample[8:]))),
-			Moved:   laneEventKind(binary.NativeEndian.Uint32(rec.RawSample[12:])) == laneEventKindEVENT_MOVED,
+			Moved:   kind == laneEventKindEVENT_MOVED,
+			Loses:   kind == laneEventKindEVENT_LOSES,
 		}
 		events = append(events, e)
 		if rec.Remaining == 0 {

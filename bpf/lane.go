@@ -26,7 +26,7 @@ type Config struct {
 }
 
 // Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 640 bytes
-// and 256 more per CPU.
+// and 280 more per CPU.
 const (
 	DefaultRows  = 65536
 	DefaultPorts = 1024
@@ -46,6 +46,9 @@ type Lane struct {
 	ticks  float64 // jiffies a second
 	names  []string
 	links  map[int]attachment // by ifindex
+	// losses are on the tracepoints of lost frames; lossError is why they are not.
+	losses    []link.Link
+	lossError error
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
@@ -94,6 +97,10 @@ func New(cfg Config) (*Lane, error) {
 	buckets := powerOfTwo(cfg.Rows * 2 / int(laneLimitsBUCKET_ROWS))
 	slots := powerOfTwo(cfg.Ports)
 	seed := rand.Uint64()
+	namespace, err := ownNamespace()
+	if err != nil {
+		return nil, err
+	}
 	// All programs that share a devmap must be alike in this.
 	scattered := features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
 	if scattered {
@@ -109,6 +116,7 @@ func New(cfg Config) (*Lane, error) {
 		laneVarPortMask:  uint32(slots - 1),
 		laneVarFdbSeed:   seed,
 		laneVarScattered: scattered,
+		laneVarNetns:     namespace,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set BPF constant %s: %w", name, err)
@@ -116,9 +124,12 @@ func New(cfg Config) (*Lane, error) {
 	}
 
 	l := &Lane{spec: spec, names: names, links: make(map[int]attachment)}
-	// The variant for one device is loaded when there is one.
+	// The variant for one device is loaded when there is one, and what not every
+	// kernel takes, by itself.
 	shared := spec.Copy()
-	delete(shared.Programs, laneProgOvsXdpVeth)
+	for _, name := range append(lossPrograms, laneProgOvsXdpVeth) {
+		delete(shared.Programs, name)
+	}
 	if l.coll, err = ebpf.NewCollection(shared); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
@@ -146,8 +157,11 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 	if l.events, err = ringbuf.NewReader(l.coll.Maps[laneMapEvents]); err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
-	l.ticks, err = l.measureTicks(100 * time.Millisecond)
-	return err
+	if l.ticks, err = l.measureTicks(100 * time.Millisecond); err != nil {
+		return err
+	}
+	l.lossError = l.watchLosses()
+	return nil
 }
 
 // Close detaches every program and frees the tables.
@@ -157,6 +171,7 @@ func (l *Lane) Close() error {
 		errs = append(errs, a.close())
 	}
 	l.links = nil
+	errs = append(errs, l.unwatchLosses())
 	if l.events != nil {
 		errs = append(errs, l.events.Close())
 	}

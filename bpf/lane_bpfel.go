@@ -31,12 +31,13 @@ type laneEventKind uint32
 const (
 	laneEventKindEVENT_NEW   laneEventKind = 1
 	laneEventKindEVENT_MOVED laneEventKind = 2
+	laneEventKindEVENT_LOSES laneEventKind = 3
 )
 
 type laneLimits uint32
 
 const (
-	laneLimitsLAYOUT_VERSION     laneLimits = 1
+	laneLimitsLAYOUT_VERSION     laneLimits = 2
 	laneLimitsPORT_PROBES        laneLimits = 8
 	laneLimitsBUCKET_ROWS        laneLimits = 4
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
@@ -51,7 +52,8 @@ type lanePort struct {
 	Ifindex uint32
 	Bundle  uint32
 	Legs    [16]uint16
-	Unused  [4]uint32
+	Loses   uint32
+	Unused  [3]uint32
 	Vlans   [64]uint64
 	Budget  uint64
 	Unused2 [7]uint64
@@ -59,12 +61,12 @@ type lanePort struct {
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [27]uint64
+	Frames        [28]uint64
 	Bytes         [3]uint64
 	Sent          uint64
 	EventsLimited uint64
 	EventsLost    uint64
-	Unused        [2]uint64
+	Lost          uint64
 }
 
 type lanePortRule struct {
@@ -100,13 +102,14 @@ const (
 	laneReasonREASON_MOVED          laneReason = 18
 	laneReasonREASON_HAIRPIN        laneReason = 19
 	laneReasonREASON_EGRESS_CLOSED  laneReason = 20
-	laneReasonREASON_PROTECTED      laneReason = 21
-	laneReasonREASON_TOO_LONG       laneReason = 22
-	laneReasonREASON_SCATTERED      laneReason = 23
-	laneReasonREASON_CHECKSUM       laneReason = 24
-	laneReasonREASON_NO_DEVICE      laneReason = 25
-	laneReasonREASON_NO_HEADROOM    laneReason = 26
-	laneReasonREASON_COUNT          laneReason = 27
+	laneReasonREASON_LOSES_FRAMES   laneReason = 21
+	laneReasonREASON_PROTECTED      laneReason = 22
+	laneReasonREASON_TOO_LONG       laneReason = 23
+	laneReasonREASON_SCATTERED      laneReason = 24
+	laneReasonREASON_CHECKSUM       laneReason = 25
+	laneReasonREASON_NO_DEVICE      laneReason = 26
+	laneReasonREASON_NO_HEADROOM    laneReason = 27
+	laneReasonREASON_COUNT          laneReason = 28
 )
 
 type laneRenewal struct {
@@ -163,8 +166,10 @@ const (
 	laneMapFdb             = "fdb"
 	laneMapPorts           = "ports"
 	laneMapTargets         = "targets"
+	laneProgDevmapLost     = "devmap_lost"
 	laneProgOvsXdp         = "ovs_xdp"
 	laneProgOvsXdpVeth     = "ovs_xdp_veth"
+	laneProgRedirectLost   = "redirect_lost"
 	laneProgRenewLease     = "renew_lease"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
@@ -177,9 +182,11 @@ const (
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
 	laneVarLease           = "lease"
+	laneVarNetns           = "netns"
 	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
 	laneVarScattered       = "scattered"
+	laneVarTargetsId       = "targets_id"
 )
 
 // loadLane returns the embedded CollectionSpec for lane.
@@ -224,9 +231,11 @@ type laneSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneProgramSpecs struct {
-	OvsXdp     *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
-	OvsXdpVeth *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
-	RenewLease *ebpf.ProgramSpec `ebpf:"renew_lease"`
+	DevmapLost   *ebpf.ProgramSpec `ebpf:"devmap_lost"`
+	OvsXdp       *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
+	OvsXdpVeth   *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
+	RedirectLost *ebpf.ProgramSpec `ebpf:"redirect_lost"`
+	RenewLease   *ebpf.ProgramSpec `ebpf:"renew_lease"`
 }
 
 // laneMapSpecs contains maps before they are loaded into the kernel.
@@ -255,9 +264,11 @@ type laneVariableSpecs struct {
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
+	Netns           *ebpf.VariableSpec `ebpf:"netns"`
 	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
+	TargetsId       *ebpf.VariableSpec `ebpf:"targets_id"`
 }
 
 // laneObjects contains all objects after they have been loaded into the kernel.
@@ -312,24 +323,30 @@ type laneVariables struct {
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
+	Netns           *ebpf.Variable `ebpf:"netns"`
 	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
+	TargetsId       *ebpf.Variable `ebpf:"targets_id"`
 }
 
 // lanePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lanePrograms struct {
-	OvsXdp     *ebpf.Program `ebpf:"ovs_xdp"`
-	OvsXdpVeth *ebpf.Program `ebpf:"ovs_xdp_veth"`
-	RenewLease *ebpf.Program `ebpf:"renew_lease"`
+	DevmapLost   *ebpf.Program `ebpf:"devmap_lost"`
+	OvsXdp       *ebpf.Program `ebpf:"ovs_xdp"`
+	OvsXdpVeth   *ebpf.Program `ebpf:"ovs_xdp_veth"`
+	RedirectLost *ebpf.Program `ebpf:"redirect_lost"`
+	RenewLease   *ebpf.Program `ebpf:"renew_lease"`
 }
 
 func (p *lanePrograms) Close() error {
 	return _LaneClose(
+		p.DevmapLost,
 		p.OvsXdp,
 		p.OvsXdpVeth,
+		p.RedirectLost,
 		p.RenewLease,
 	)
 }

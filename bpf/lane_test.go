@@ -53,7 +53,7 @@ func TestLane(t *testing.T) {
 	var counted []string
 	for _, group := range [][]laneTest{
 		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
-		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(), jumboTests(),
+		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(), jumboTests(), lossTests(),
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -77,6 +77,9 @@ type Port struct {
 	// Gone tells that the kernel has dropped the device from the lane: it
 	// was deleted, or moved to another network namespace.
 	Gone bool
+	// Loses tells that the device has lost frames that were redirected to it:
+	// none is sent to it until RetryPort.
+	Loses bool
 }
 
 // ErrPortTableFull says that no slot is free near the device's ifindex.
@@ -200,6 +203,7 @@ func (l *Lane) Ports() []Port {
 			Mode:    l.ports.modes[ifindex],
 			Rule:    l.ports.ruleAt(s),
 			Gone:    l.gone(ifindex, s),
+			Loses:   l.ports.loses(s),
 		})
 	}
 	return ports
@@ -247,6 +251,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	l.ports.setWord(slot, 0)
 	p.Vlans = [64]uint64{}
 	p.Bundle = uint32(slot)
+	atomic.StoreUint32(&p.Loses, 0)
 	if err := l.attach(ifindex, mode); err != nil {
 		return errors.Join(err, l.coll.Maps[laneMapTargets].Delete(uint32(slot)))
 	}

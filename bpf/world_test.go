@@ -24,6 +24,7 @@ func init() { runtime.LockOSThread() }
 
 // Verdicts of an XDP program (enum xdp_action of linux/bpf.h).
 const (
+	xdpDrop     = 1
 	xdpPass     = 2
 	xdpRedirect = 4
 )

@@ -12,6 +12,7 @@
 #include <linux/if_ether.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
 
 #include "layout.h"
 #include "maps.h"
@@ -19,6 +20,7 @@
 #include "frame.h"
 #include "bond.h"
 #include "checksum.h"
+#include "losses.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
 const volatile enum limits export_limits = LAYOUT_VERSION;
@@ -201,6 +203,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	}
 	if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)
 		return REASON_EGRESS_CLOSED;
+	if (*(volatile __u32 *)&target->loses)
+		return REASON_LOSES_FRAMES;
 	if (in.flags & out.flags & RULE_PROTECTED)
 		return REASON_PROTECTED;
 	/* The userspace datapath does not even read what is larger than the MTU
@@ -336,6 +340,38 @@ int ovs_xdp_veth(struct xdp_md *ctx)
 	if (never)
 		asm volatile(".rept 1024; r0 = 0; .endr" ::: "r0");
 	return lane_run(ctx, true);
+}
+
+/* devmap_lost sees frames that a device did not take: its queue was full, or it
+ * was not ready. A device of another network namespace is none of ours. */
+SEC("tp_btf/xdp_devmap_xmit")
+int BPF_PROG(devmap_lost, const struct net_device *from, const struct net_device *to, int sent,
+	     int drops)
+{
+	struct port *p;
+	__u32 slot;
+
+	if (drops <= 0 || to->nd_net.net->ns.inum != netns)
+		return 0;
+	p = port_find(to->ifindex, &slot);
+	if (p)
+		port_loses(p, slot, drops);
+	return 0;
+}
+
+/* redirect_lost sees frames that did not get as far as to the device. */
+SEC("tp_btf/xdp_redirect_err")
+int BPF_PROG(redirect_lost, const struct net_device *from, const void *program,
+	     const void *to, int err, int map_type, __u32 map_id, __u32 slot)
+{
+	struct port *p;
+
+	if (map_id != targets_id)
+		return 0;
+	p = bpf_map_lookup_elem(&ports, &slot);
+	if (p && p->ifindex)
+		port_loses(p, slot, 1);
+	return 0;
 }
 
 /* What renew_lease is asked and what it answers. */

@@ -12,7 +12,7 @@
 
 enum limits {
 	/* Version of these shapes; a daemon never reads tables of another one. */
-	LAYOUT_VERSION = 1,
+	LAYOUT_VERSION = 2,
 	/* How many slots after ifindex & port_mask a port may sit in. */
 	PORT_PROBES = 8,
 	/* Rows in a bucket of the FDB. */
@@ -87,7 +87,11 @@ struct port {
 	/* RULE_BOND: slot of the member that frames of each bucket leave by; one
 	 * that is not there is a slot without RULE_EGRESS. */
 	__u16 legs[BOND_LEGS];
-	__u32 unused[4];
+	/* Not 0: the device has lost frames that were redirected to it. None is
+	 * sent to it until the daemon clears this. Beside the rule, for it is read
+	 * with it. */
+	__u32 loses;
+	__u32 unused[3];
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];
@@ -187,6 +191,8 @@ enum reason {
 	REASON_HAIRPIN,
 	/* nothing may be sent to the destination's port now */
 	REASON_EGRESS_CLOSED,
+	/* the destination's device has lost frames that were redirected to it */
+	REASON_LOSES_FRAMES,
 	/* from a protected port to a protected port */
 	REASON_PROTECTED,
 	/* larger than the destination's port takes, or its own may send */
@@ -213,7 +219,8 @@ struct port_counters {
 	/* Events that were not sent: over the budget, ring buffer full. */
 	__u64 events_limited;
 	__u64 events_lost;
-	__u64 unused[2];
+	/* Frames redirected to this port that its device did not take. */
+	__u64 lost;
 };
 
 enum event_kind {
@@ -221,12 +228,14 @@ enum event_kind {
 	EVENT_NEW = 1,
 	/* A source that is known on another port; its row is now MOVED. */
 	EVENT_MOVED = 2,
+	/* A port whose device loses what is redirected to it. */
+	EVENT_LOSES = 3,
 };
 
 struct event {
-	/* As in struct bucket. */
+	/* As in struct bucket; 0 for EVENT_LOSES. */
 	__u64 key;
-	/* Slot of the port where the source was seen. */
+	/* Slot of the port: where the source was seen, or that loses frames. */
 	__u32 slot;
 	/* enum event_kind */
 	__u32 kind;

@@ -42,7 +42,7 @@ struct {
 	__type(value, struct port_counters);
 } counters SEC(".maps");
 
-/* "Look again": new and moved sources, struct event. */
+/* "Look again": new and moved sources, ports that lose frames; struct event. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
@@ -57,7 +57,15 @@ const volatile __u64 fdb_seed = 0;
  * 5.18): those of a jumbo MTU. Only the first is between data and data_end. */
 const volatile bool scattered = false;
 
+/* The network namespace of the daemon and its devices: inode number of
+ * /proc/self/ns/net. */
+const volatile __u32 netns = 0;
+
 /* The lane is open until this many jiffies; 0 closes it. */
 volatile __u64 lease = 0;
+
+/* The kernel's id of targets. A program that is not XDP can't use that map to
+ * find out (bpf_prog_map_compatible in kernel/bpf/core.c). */
+volatile __u32 targets_id = 0;
 
 #endif
