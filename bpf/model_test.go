@@ -30,6 +30,9 @@ func TestModel(t *testing.T) {
 	for n := range tables {
 		tab := w.randomTables(rng)
 		for i := range frames {
+			if i%50 == 49 {
+				w.someLose(rng, tab)
+			}
 			if i%10 == 9 {
 				w.look(tab)
 			}
@@ -52,9 +55,23 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("%v", seen)
 	for _, reason := range []string{"lane", "would", "vlan", "new-source", "moved-source", "group", "group-source",
-		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "protected", "too-long", "spoofed-source", "mirrored", "reflected"} {
+		"port-closed", "unknown", "moved", "hairpin", "egress-closed", "loses-frames", "protected", "too-long", "spoofed-source", "mirrored", "reflected"} {
 		if seen[reason] < 10 {
 			t.Errorf("reason %q came %d times in %d frames", reason, seen[reason], tables*frames)
+		}
+	}
+}
+
+// someLose marks one port as the program does, and unmarks another.
+func (w *world) someLose(rng *rand.Rand, tab *plan.Tables) {
+	w.Helper()
+	for _, loses := range []bool{true, false} {
+		p := &tab.Ports[rng.IntN(len(tab.Ports))]
+		p.Loses = loses
+		slot, _ := w.lane.ports.slotOf(p.IfIndex)
+		w.lane.ports.slots[slot].Loses = 1
+		if !loses {
+			w.lane.RetryPort(p.IfIndex)
 		}
 	}
 }

@@ -87,6 +87,8 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("no-device")
 	case !out.Rule.Egress || out.Rule.Bridge != in.Rule.Bridge:
 		return pass("egress-closed")
+	case out.Loses:
+		return pass("loses-frames")
 	case in.Rule.Protected && out.Rule.Protected:
 		return pass("protected")
 	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:

@@ -43,6 +43,9 @@ type Link struct {
 	// none, and Backup tells that the bond takes no frames from it now.
 	Bond   int
 	Backup bool
+	// LosesFrames says of a device that has lost frames that were redirected to
+	// it how many, and when it is tried again; "" when it may be.
+	LosesFrames string
 	// OtherXDP is the name and id of somebody else's XDP program on the
 	// device; "" when there is none.
 	OtherXDP string

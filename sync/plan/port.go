@@ -75,8 +75,8 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 		return refuse(InterfaceError, "the port has no interface")
 	case 1:
 		d, _, ok := b.device(br, subject, p, &p.Interfaces[0], role, rule)
-		if !ok || d.Mode == Target && !d.Rule.Egress {
-			return nil
+		if !ok || d.Mode == Target && !d.Rule.Egress && b.links[d.Name].LosesFrames == "" {
+			return nil // what it has lost stays counted
 		}
 		if lp.devices, ok = b.withSlaves(subject, d); !ok {
 			return nil
@@ -145,6 +145,10 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, i
 			hint = " (its peer has neither an XDP program nor GRO: ethtool -K PEER gro on)"
 		}
 		b.refuse(subject, NoXmit, "device %s does not take redirected frames%s: frames to it stay with OVS", link.Name, hint)
+		rule.Egress = false
+	}
+	if link.LosesFrames != "" {
+		b.refuse(subject, LosesFrames, "device %s does not take all redirected frames (%s): frames to it stay with OVS until then", link.Name, link.LosesFrames)
 		rule.Egress = false
 	}
 	if br.Detail == nil {

@@ -98,6 +98,8 @@ func checkPlaces(res *Result) string {
 			return fmt.Sprintf("row %v is of a bridge that is not on the lane", row)
 		case !p.Rule.VLANs.Has(row.VLAN):
 			return fmt.Sprintf("row %v is in a VLAN that its port does not carry", row)
+		case p.Loses:
+			return fmt.Sprintf("port %v is marked", p.Name)
 		case row.Moved:
 			return fmt.Sprintf("row %v is marked", row)
 		case row.MAC.IsGroup():

@@ -87,6 +87,9 @@ func (r random) input() *input {
 			l.HidesTags = Yes
 		}
 		if r.odds(10) {
+			l.LosesFrames = "1 lost"
+		}
+		if r.odds(10) {
 			l.OtherXDP = "other"
 		}
 		if r.odds(10) {

@@ -57,6 +57,7 @@ const (
 	NoNativeXDP     Reason = "no-native-xdp"     // generic XDP is slower than OVS
 	AttachFailed    Reason = "attach-failed"     // the kernel refused the program
 	NoXmit          Reason = "no-xdp-transmit"   // the device does not take redirected frames
+	LosesFrames     Reason = "loses-frames"      // the device has lost redirected frames
 	VLANOffload     Reason = "vlan-offload"      // tags are taken off frames before XDP
 	LRO             Reason = "lro"               // the device merges frames before XDP
 	SharedDevice    Reason = "shared-device"     // two ports name one device

@@ -27,7 +27,10 @@ type Port struct {
 	// SetOffloads tells that VLAN acceleration and LRO of the device are off
 	// while it is on the lane, and restored afterwards.
 	SetOffloads bool
-	Rule        Rule
+	// Loses tells that the kernel has marked the device, since it has lost
+	// frames: none is sent to it. Never set in what Build wants.
+	Loses bool
+	Rule  Rule
 }
 
 // Mode says how a program sits on a device.

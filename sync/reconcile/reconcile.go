@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type Daemon struct {
 	linksChanged <-chan struct{}
 	links        map[string]plan.Link // nil: to be read
 	refused      map[int]refusedDevice
+	losses       losses
 	inbox        inbox
 	book         auditBook
 
@@ -100,6 +102,9 @@ func New(cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := lane.LossesUnseen(); err != nil {
+		cfg.Log.Warn("frames that are lost on the lane can't be seen: a device that loses them stays on it", "error", err)
+	}
 	h, err := host.Open(lane.Owns)
 	if err != nil {
 		return nil, errors.Join(err, lane.Close())
@@ -107,7 +112,8 @@ func New(cfg Config) (*Daemon, error) {
 	return &Daemon{
 		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
 		refused: make(map[int]refusedDevice),
-		inbox:   inbox{ready: make(chan struct{}, 1)},
+		losses:  losses{devices: make(map[int]*loss)},
+		inbox:   inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
 		view:    View{Why: "starting"},
 	}, nil
 }
@@ -215,6 +221,7 @@ func (d *Daemon) readLinks(now time.Time) (map[string]plan.Link, error) {
 			}
 			links[r.name] = l
 		}
+		d.losses.tell(links)
 		d.turnOffAgain(links)
 		d.links = links
 	}
@@ -241,6 +248,7 @@ func (d *Daemon) turnOffAgain(links map[string]plan.Link) {
 // inbox collects the kernel's events for the loop.
 type inbox struct {
 	ready  chan struct{}
+	losses chan struct{} // a device loses frames: bpf.Lane.Losing tells which
 	mu     sync.Mutex
 	events []bpf.Event
 }
@@ -252,16 +260,26 @@ func (b *inbox) fill(ctx context.Context, lane *bpf.Lane, log *slog.Logger) {
 			log.Error("events of the data path can't be read; stations are found by polling", "error", err)
 			return
 		}
+		events = slices.DeleteFunc(events, func(e bpf.Event) bool {
+			if e.Loses {
+				wake(b.losses)
+			}
+			return e.Loses
+		})
 		if len(events) == 0 {
 			continue
 		}
 		b.mu.Lock()
 		b.events = append(b.events, events...)
 		b.mu.Unlock()
-		select {
-		case b.ready <- struct{}{}:
-		default:
-		}
+		wake(b.ready)
+	}
+}
+
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

@@ -106,9 +106,12 @@ func (s *session) run() error {
 	defer bonds.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	s.due = time.Now()
 	for {
 		s.arm(timer)
+		s.armLosses(retry)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -133,7 +136,13 @@ func (s *session) run() error {
 			for _, e := range s.inbox.take() {
 				s.stations.sighted(e, now)
 			}
+		case <-s.inbox.losses:
+			s.noteLosses(time.Now())
+		case <-retry.C:
+			s.retryLosses(time.Now())
 		case <-tick.C:
+			s.noteLosses(time.Now())
+			s.retryLosses(time.Now())
 			if err := s.tick(ctx); err != nil {
 				return err
 			}

@@ -26,7 +26,10 @@ type Status struct {
 	// Lane is "open" or "closed", Why the reason when it is closed.
 	Lane string `json:"lane"`
 	Why  string `json:"why,omitempty"`
-	OVS  OVS    `json:"ovs"`
+	// LossesUnseen says why frames that are lost on the lane can't be seen, ""
+	// when they can.
+	LossesUnseen string `json:"losses_unseen,omitempty"`
+	OVS          OVS    `json:"ovs"`
 	// Bridges holds every bridge of the database, by name.
 	Bridges []Bridge `json:"bridges"`
 }
@@ -55,6 +58,9 @@ type Bridge struct {
 	Frames   Frames `json:"frames"`
 	// Audit is what came of asking OVS what it would do with frames.
 	Audit Audit `json:"audit"`
+	// Lost counts frames that were redirected to its ports, and that their
+	// devices did not take.
+	Lost uint64 `json:"lost"`
 	// Errors tells of keys that can't be read.
 	Errors   []string  `json:"errors"`
 	Refusals []Refusal `json:"refusals"`
@@ -98,9 +104,11 @@ type Port struct {
 	Refusals []Refusal         `json:"refusals"`
 }
 
-// Sent counts frames that the lane sent to a port.
+// Sent counts frames that the lane sent to a port, and those of them that were
+// lost, for the device did not take them.
 type Sent struct {
 	Lane uint64 `json:"lane"`
+	Lost uint64 `json:"lost"`
 }
 
 // Station is one element of fdb/show and ovs-xdpctl fdb.
@@ -131,6 +139,9 @@ func (r Reporter) Status() Status {
 		s.Lane, s.Why, s.OVS.Error = "closed", v.Why, v.Why
 	}
 	s.OVS.Version = v.OVSVersion
+	if err := r.Daemon.Lane().LossesUnseen(); err != nil {
+		s.LossesUnseen = err.Error()
+	}
 	stations := make(map[string]int)
 	for _, row := range r.stations(v) {
 		stations[row.Bridge]++
@@ -150,6 +161,7 @@ func (r Reporter) Status() Status {
 				out.Frames.Lane += c.Lane
 				out.Frames.Would += c.Would
 				out.Frames.OVS += c.Passed + c.Would
+				out.Lost += c.Lost
 			}
 		}
 		s.Bridges = append(s.Bridges, out)
@@ -210,6 +222,7 @@ func (r Reporter) count(v reconcile.View, p *Port) {
 		p.RX.OVS += c.Passed + c.Would
 		p.RX.Would += c.Would
 		p.TX.Lane += c.Sent
+		p.TX.Lost += c.Lost
 		for reason, n := range c.Frames {
 			if n > 0 {
 				p.Reasons[reason] += n
@@ -308,6 +321,7 @@ func (r Reporter) Coverage() map[string]uint64 {
 		for reason, n := range c.Frames {
 			total[reason] += n
 		}
+		total["frames-lost"] += c.Lost
 		total["events-limited"] += c.EventsLimited
 		total["events-lost"] += c.EventsLost
 	}

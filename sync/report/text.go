@@ -39,6 +39,9 @@ func (s Status) Text(bridge string) string {
 		fmt.Fprintf(&b, ", Open vSwitch %s", s.OVS.Version)
 	}
 	b.WriteByte('\n')
+	if s.LossesUnseen != "" {
+		fmt.Fprintf(&b, "frames that are lost on the lane can't be seen: %s\n", s.LossesUnseen)
+	}
 	asked := false
 	for _, br := range s.Bridges {
 		asked = asked || br.Mode != "off" || len(br.Errors) > 0
@@ -75,6 +78,9 @@ func (br Bridge) text(b *strings.Builder) {
 		} else {
 			fmt.Fprintf(b, "\n    frames: %d on the lane (%s), %d by OVS", f.Lane, share(f.Lane, total), f.OVS)
 		}
+		if br.Lost > 0 {
+			fmt.Fprintf(b, ", %d lost on the lane", br.Lost)
+		}
 	}
 	b.WriteByte('\n')
 	for _, e := range br.Errors {
@@ -93,7 +99,7 @@ func (br Bridge) text(b *strings.Builder) {
 // PortsText returns the document of port/show for people.
 func PortsText(ports []Port) string {
 	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "bridge\tport\tofport\tattach\tfrom\tto\tvlan\tlane in\twould\tby OVS\tlane out\treason")
+		fmt.Fprintln(w, "bridge\tport\tofport\tattach\tfrom\tto\tvlan\tlane in\twould\tby OVS\tlane out\tlost\treason")
 		for _, p := range ports {
 			vlan := p.VLANMode
 			if p.Tag != 0 {
@@ -103,8 +109,8 @@ func PortsText(ports []Port) string {
 			for _, r := range p.Refusals {
 				why = append(why, r.Reason)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", p.Bridge, p.Interface, p.OFPort, p.Attach,
-				lane(p.Ingress), lane(p.Egress), vlan, p.RX.Lane, p.RX.Would, p.RX.OVS, p.TX.Lane, strings.Join(why, " "))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", p.Bridge, p.Interface, p.OFPort, p.Attach,
+				lane(p.Ingress), lane(p.Egress), vlan, p.RX.Lane, p.RX.Would, p.RX.OVS, p.TX.Lane, p.TX.Lost, strings.Join(why, " "))
 		}
 	})
 }

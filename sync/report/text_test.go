@@ -26,6 +26,7 @@ func TestStatusText(t *testing.T) {
 		{
 			Name: "br-ext", Mode: "on", State: "on", Canary: 25, VLANs: "10,20-29", Ports: 3, Stations: 12,
 			Frames:   Frames{Lane: 750, OVS: 250},
+			Lost:     17,
 			Refusals: []Refusal{{"br-ext/bond0", "bond", "a bond of 2 interfaces"}, {"br-ext/vx", "interface-type", "an interface of type \"vxlan\""}},
 		},
 		{Name: "br-int", Mode: "off", State: "off", Canary: 100},
@@ -47,7 +48,7 @@ func TestStatusText(t *testing.T) {
 			want: `
 ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 3.1.0
 bridge br-ext: on, 3 ports, 12 stations, canary 25 %, VLANs 10,20-29
-    frames: 750 on the lane (75.0 %), 250 by OVS
+    frames: 750 on the lane (75.0 %), 250 by OVS, 17 lost on the lane
     stays with OVS:
         br-ext/bond0  bond            a bond of 2 interfaces
         br-ext/vx     interface-type  an interface of type "vxlan"
@@ -127,6 +128,16 @@ no bridge asks for the lane; to try one: ovs-vsctl set bridge BRIDGE external_id
 `,
 		},
 		{
+			name:   "lost frames can't be seen",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", LossesUnseen: "load the programs: operation not permitted", Bridges: bridges[3:4]},
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+frames that are lost on the lane can't be seen: load the programs: operation not permitted
+bridge br-new: on, 0 ports, 0 stations
+    frames: 0 on the lane (none yet), 0 by OVS
+`,
+		},
+		{
 			name:   "OVS is not there",
 			status: Status{Version: "0.1.0", PID: 77, Lane: "closed", Why: "connect to the database: no such file or directory"},
 			want: `
@@ -142,7 +153,7 @@ func TestPortsText(t *testing.T) {
 	ports := []Port{
 		{
 			Bridge: "br0", Port: "eth0", Interface: "eth0", OFPort: 1, IfIndex: 2, Ingress: true, Egress: true,
-			Attach: "native", VLANMode: "trunk", RX: Frames{Lane: 1000, OVS: 20}, TX: Sent{Lane: 1234567},
+			Attach: "native", VLANMode: "trunk", RX: Frames{Lane: 1000, OVS: 20}, TX: Sent{Lane: 1234567, Lost: 16},
 		},
 		{
 			Bridge: "br0", Port: "tap1", Interface: "tap1", OFPort: 2, Ingress: true, Attach: "native", VLANMode: "access", Tag: 10,
@@ -157,11 +168,11 @@ func TestPortsText(t *testing.T) {
 		lines = append(lines, strings.TrimRight(line, " \n")) // the last column may be empty
 	}
 	expect(t, `
-bridge  port  ofport  attach  from  to    vlan                  lane in  would  by OVS  lane out  reason
-br0     eth0  1       native  lane  lane  trunk                 1000     0      20      1234567
-br0     tap1  2       native  lane  ovs   access 10             0        4      9       0         qos port-config
-br0     tap2  3       none    ovs   lane  native-untagged 4095  0        0      0       0
-br0     vx0   -1      none    ovs   ovs   30                    0        0      0       0         interface-type`,
+bridge  port  ofport  attach  from  to    vlan                  lane in  would  by OVS  lane out  lost  reason
+br0     eth0  1       native  lane  lane  trunk                 1000     0      20      1234567   16
+br0     tap1  2       native  lane  ovs   access 10             0        4      9       0         0     qos port-config
+br0     tap2  3       none    ovs   lane  native-untagged 4095  0        0      0       0         0
+br0     vx0   -1      none    ovs   ovs   30                    0        0      0       0         0     interface-type`,
 		strings.Join(lines, "\n"))
 }
 

@@ -52,6 +52,7 @@ var explain = map[string]string{
 	"hairpin":        "the destination is on the port that the frame comes from",
 	"no-device":      "the destination's port is not on the lane",
 	"egress-closed":  "frames to the destination's port stay with OVS now",
+	"loses-frames":   "the destination's device has lost frames that were redirected to it, and will be tried again",
 	"protected":      "both ports are protected",
 	"scattered":      "the frame lies in several buffers, which the destination's device does not take",
 	"too-long":       "the frame is larger than one of the two ports takes",
@@ -174,9 +175,12 @@ func asks(v reconcile.View, bridge string) bool {
 	return slices.ContainsFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == bridge && b.Mode != plan.Off })
 }
 
-// tables joins the planned ports with the rows in the kernel's memory.
+// tables joins the planned ports with the marks and rows in the kernel's memory.
 func (r Reporter) tables(v reconcile.View) *plan.Tables {
-	t := plan.Tables{Ports: v.Result.Tables.Ports}
+	t := plan.Tables{Ports: slices.Clone(v.Result.Tables.Ports)}
+	for i := range t.Ports {
+		t.Ports[i].Loses = r.Daemon.Lane().Loses(t.Ports[i].IfIndex)
+	}
 	for _, row := range r.Daemon.Lane().Rows() {
 		p := t.Port(row.IfIndex)
 		if p == nil {

@@ -162,6 +162,8 @@ type Frames struct {
 	Lane  uint64 `json:"lane"`
 	Would uint64 `json:"would"`
 	OVS   uint64 `json:"ovs"`
+	// Lost counts, of frames sent to a port, those that its device did not take.
+	Lost uint64 `json:"lost"`
 }
 
 // Refusal says what stays out of the express lane, and why.
