@@ -26,7 +26,7 @@ type Config struct {
 }
 
 // Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 640 bytes
-// and 280 more per CPU.
+// and 288 more per CPU.
 const (
 	DefaultRows  = 65536
 	DefaultPorts = 1024

@@ -44,6 +44,8 @@ const (
 	laneLimitsEVENT_WINDOW_SHIFT laneLimits = 6
 	laneLimitsEVENT_BURST        laneLimits = 32
 	laneLimitsBOND_LEGS          laneLimits = 16
+	laneLimitsLOSS_SHARE         laneLimits = 4
+	laneLimitsLOSS_BURST         laneLimits = 512
 )
 
 type lanePort struct {
@@ -53,7 +55,8 @@ type lanePort struct {
 	Bundle  uint32
 	Legs    [16]uint16
 	Loses   uint32
-	Unused  [3]uint32
+	Debt    uint32
+	Unused  [2]uint32
 	Vlans   [64]uint64
 	Budget  uint64
 	Unused2 [7]uint64
@@ -67,6 +70,7 @@ type lanePortCounters struct {
 	EventsLimited uint64
 	EventsLost    uint64
 	Lost          uint64
+	Settled       uint64
 }
 
 type lanePortRule struct {

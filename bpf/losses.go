@@ -76,8 +76,9 @@ func lossHint(err error) string {
 // nil when they can.
 func (l *Lane) LossesUnseen() error { return l.lossError }
 
-// Losing returns the devices that have lost frames since RetryPort or since
-// they joined: the program sends them none meanwhile.
+// Losing returns the devices that lose frames: those that have refused some since
+// RetryPort or since they joined, or whose full queue has lost more than one
+// that is read does. The program sends them none meanwhile.
 func (l *Lane) Losing() []int {
 	var list []int
 	for s := range l.ports.slots {
@@ -95,8 +96,8 @@ func (l *Lane) Loses(ifindex int) bool {
 	return ok && l.ports.loses(s)
 }
 
-// RetryPort lets frames be sent again to a device that has lost some, as its
-// rule says.
+// RetryPort lets frames be sent again to a device that loses frames, as its rule
+// says. One whose queue is still full is closed again by the first frame.
 func (l *Lane) RetryPort(ifindex int) {
 	if s, ok := l.ports.slotOf(ifindex); ok {
 		atomic.StoreUint32(&l.ports.slots[s].Loses, 0)

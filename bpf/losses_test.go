@@ -103,12 +103,13 @@ func (w *world) gro(n int, state string) {
 // lost: those of one round of a live test run, on one CPU.
 const batch = 64
 
-// loses checks what there is to see when device n loses frames of device 0.
-func (w *world) loses(n int, sent int) {
+// loses checks what there is to see when device n loses frames of device 0: so
+// many before the program takes note, and those that are under way then.
+func (w *world) loses(n int, sent, most int) {
 	w.Helper()
 	to, from := w.counters(n), w.counters(0)
-	if to.Lost == 0 || to.Lost > batch || to.Lost > to.Sent {
-		w.Errorf("%d frames were lost, want 1 to %d; sent to the device: %d", to.Lost, batch, to.Sent)
+	if to.Lost < uint64(most) || to.Lost > uint64(most+batch) || to.Lost > to.Sent {
+		w.Errorf("%d frames were lost, want %d to %d; sent to the device: %d", to.Lost, most, most+batch, to.Sent)
 	}
 	if from.Lane+from.Frames["loses-frames"] != uint64(sent) || from.Frames["loses-frames"] == 0 {
 		w.Errorf("of %d frames %d took the lane, others: %v", sent, from.Lane, from.Frames)
@@ -161,7 +162,7 @@ func TestVethLosesFrames(t *testing.T) {
 	w.gro(3, "off")
 	first := int(w.counters(0).Lane)
 	w.live(0, tagged(), 1000, batch)
-	w.loses(2, first+1000)
+	w.loses(2, first+1000, 1)
 	w.gro(3, "on")
 	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
 }
@@ -177,7 +178,7 @@ func TestTapLosesFrames(t *testing.T) {
 	w.row(keyB, 2, true)
 	const sent = 3000 // more than a queue holds
 	w.live(0, tagged(), sent, batch)
-	w.loses(2, sent)
+	w.loses(2, sent, int(laneLimitsLOSS_BURST))
 	w.live(0, tagged(), 100, batch)
 	if c := w.counters(0); c.Frames["loses-frames"] < 100 {
 		t.Errorf("frames take the lane to a device that loses them: %v", c.Frames)
@@ -192,16 +193,58 @@ func TestTapLosesFrames(t *testing.T) {
 	if d := cmp.Diff([]Event{{IfIndex: w.dev[2], Loses: true}}, w.events()); d != "" {
 		t.Errorf("events of the retry (-want +got):\n%s", d)
 	}
+	w.empty(queue)
+	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
+}
+
+// empty reads all frames that wait in a tap's queue, and returns how many.
+func (w *world) empty(queue *os.File) int {
+	w.Helper()
 	buf := make([]byte, 2048)
-	for {
+	for n := 0; ; n++ {
 		w.must(queue.SetReadDeadline(time.Now().Add(50 * time.Millisecond)))
 		if _, err := queue.Read(buf); errors.Is(err, os.ErrDeadlineExceeded) {
-			break
+			return n
 		} else if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 	}
-	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
+}
+
+// A queue that is read, and full now and then, loses frames with OVS as well: its
+// port stays on the lane, and what it loses is counted. One that loses more than
+// it may leaves the lane.
+func TestFullNowAndThen(t *testing.T) {
+	w := newWorld(t, 2, Config{})
+	queue := w.tap()
+	for _, c := range []struct {
+		share  int // one frame in so many is lost
+		closed bool
+	}{{2 * int(laneLimitsLOSS_SHARE), false}, {2, true}} {
+		w.reset()
+		w.port(0, access(10))
+		w.port(2, access(10))
+		w.row(keyA, 0, true)
+		w.row(keyB, 2, true)
+		w.empty(queue)
+		for w.counters(2).Lost == 0 {
+			w.live(0, tagged(), batch, batch)
+		}
+		holds := int(w.counters(2).Sent - w.counters(2).Lost)
+		for rounds := 0; w.counters(2).Lost < 2*uint64(laneLimitsLOSS_BURST) && rounds < 50; rounds++ {
+			if got := w.empty(queue); got != holds && !c.closed {
+				t.Fatalf("%d frames arrived, want %d", got, holds)
+			}
+			w.live(0, tagged(), holds*c.share/(c.share-1), batch)
+		}
+		to := w.counters(2)
+		if (len(w.lane.Losing()) > 0) != c.closed || to.Lost < uint64(laneLimitsLOSS_BURST) {
+			t.Errorf("one frame in %d is lost: devices that lose frames are %v; %d of %d were lost", c.share, w.lane.Losing(), to.Lost, to.Sent)
+		}
+		if passed := w.counters(0).Frames["loses-frames"]; (passed > 0) != c.closed {
+			t.Errorf("one frame in %d is lost: %d passed", c.share, passed)
+		}
+	}
 }
 
 // The tracepoints are those of the whole host: a device of another network
@@ -224,7 +267,7 @@ func TestLossesOfAnotherNamespace(t *testing.T) {
 		t.Fatalf("devices are %v and %v: the test shows nothing", first.dev, second.dev)
 	}
 	second.enter(t).live(0, tagged(), 3000, batch)
-	second.loses(2, 3000)
+	second.loses(2, 3000, int(laneLimitsLOSS_BURST))
 	if got, c := first.lane.Losing(), first.counters(2); len(got) != 0 || c.Lost != 0 {
 		t.Errorf("devices that lose frames in the other namespace: %v, lost %d", got, c.Lost)
 	}

@@ -77,8 +77,8 @@ type Port struct {
 	// Gone tells that the kernel has dropped the device from the lane: it
 	// was deleted, or moved to another network namespace.
 	Gone bool
-	// Loses tells that the device has lost frames that were redirected to it:
-	// none is sent to it until RetryPort.
+	// Loses tells that the device loses frames that are redirected to it: none
+	// is sent to it until RetryPort.
 	Loses bool
 }
 
@@ -252,6 +252,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	p.Vlans = [64]uint64{}
 	p.Bundle = uint32(slot)
 	atomic.StoreUint32(&p.Loses, 0)
+	atomic.StoreUint32(&p.Debt, 0)
 	if err := l.attach(ifindex, mode); err != nil {
 		return errors.Join(err, l.coll.Maps[laneMapTargets].Delete(uint32(slot)))
 	}

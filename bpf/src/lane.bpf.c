@@ -342,11 +342,11 @@ int ovs_xdp_veth(struct xdp_md *ctx)
 	return lane_run(ctx, true);
 }
 
-/* devmap_lost sees frames that a device did not take: its queue was full, or it
- * was not ready. A device of another network namespace is none of ours. */
+/* devmap_lost sees frames that a device did not take: without an error, its
+ * queue was full. A device of another network namespace is none of ours. */
 SEC("tp_btf/xdp_devmap_xmit")
 int BPF_PROG(devmap_lost, const struct net_device *from, const struct net_device *to, int sent,
-	     int drops)
+	     int drops, int err)
 {
 	struct port *p;
 	__u32 slot;
@@ -355,7 +355,7 @@ int BPF_PROG(devmap_lost, const struct net_device *from, const struct net_device
 		return 0;
 	p = port_find(to->ifindex, &slot);
 	if (p)
-		port_loses(p, slot, drops);
+		port_loses(p, slot, drops, err >= 0);
 	return 0;
 }
 
@@ -370,7 +370,7 @@ int BPF_PROG(redirect_lost, const struct net_device *from, const void *program,
 		return 0;
 	p = bpf_map_lookup_elem(&ports, &slot);
 	if (p && p->ifindex)
-		port_loses(p, slot, 1);
+		port_loses(p, slot, 1, false);
 	return 0;
 }
 

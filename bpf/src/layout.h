@@ -24,6 +24,11 @@ enum limits {
 	EVENT_BURST = 32,
 	/* Buckets that frames to a bond are hashed into. */
 	BOND_LEGS = 16,
+	/* A full queue loses frames whoever fills it, OVS or the lane, and TCP finds
+	 * out that way how much it may send: a device may lose one frame in so
+	 * many, and so many more, before no frame is sent to it. */
+	LOSS_SHARE = 4,
+	LOSS_BURST = 512,
 };
 
 /*
@@ -87,11 +92,13 @@ struct port {
 	/* RULE_BOND: slot of the member that frames of each bucket leave by; one
 	 * that is not there is a slot without RULE_EGRESS. */
 	__u16 legs[BOND_LEGS];
-	/* Not 0: the device has lost frames that were redirected to it. None is
-	 * sent to it until the daemon clears this. Beside the rule, for it is read
-	 * with it. */
+	/* Not 0: the device loses frames that are redirected to it. None is sent to
+	 * it until the daemon clears this. Beside the rule, for it is read with it. */
 	__u32 loses;
-	__u32 unused[3];
+	/* Frames that the device must take to make up for those that its full queue
+	 * has lost. */
+	__u32 debt;
+	__u32 unused[2];
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];
@@ -191,7 +198,7 @@ enum reason {
 	REASON_HAIRPIN,
 	/* nothing may be sent to the destination's port now */
 	REASON_EGRESS_CLOSED,
-	/* the destination's device has lost frames that were redirected to it */
+	/* the destination's device loses frames that are redirected to it */
 	REASON_LOSES_FRAMES,
 	/* from a protected port to a protected port */
 	REASON_PROTECTED,
@@ -221,6 +228,8 @@ struct port_counters {
 	__u64 events_lost;
 	/* Frames redirected to this port that its device did not take. */
 	__u64 lost;
+	/* Frames taken, as far as they have been settled with debt of struct port. */
+	__u64 settled;
 };
 
 enum event_kind {

@@ -9,7 +9,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
-// losses keeps the devices that lost frames that were redirected to them. The
+// losses keeps the devices that lose frames that are redirected to them. The
 // program has closed them by itself; they are tried again, later each time.
 type losses struct {
 	devices map[int]*loss // by ifindex
@@ -24,10 +24,12 @@ type loss struct {
 }
 
 const (
-	// firstWait is for how long frames to a device that has lost some go by OVS.
-	// Each try that fails doubles it, up to lastWait.
+	// firstWait is for how long frames to a device that loses some go by OVS. Each
+	// try that fails doubles it, up to lastWait, but for those that went well for
+	// longTry times as long as the device had waited for them.
 	firstWait = 100 * time.Millisecond
 	lastWait  = 30 * time.Second
+	longTry   = 10
 	// wellAfter is for how long a device must lose nothing until its next loss
 	// counts as the first.
 	wellAfter = time.Minute
@@ -42,7 +44,9 @@ func (l *losses) lost(ifindex int, frames uint64, now time.Time) bool {
 		d = &loss{wait: firstWait}
 		l.devices[ifindex] = d
 	case d.next.IsZero():
-		d.wait = min(2*d.wait, lastWait)
+		if now.Sub(d.tried) < longTry*d.wait {
+			d.wait = min(2*d.wait, lastWait)
+		}
 	default:
 		return false
 	}

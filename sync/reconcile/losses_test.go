@@ -47,7 +47,8 @@ func TestLossesBackOff(t *testing.T) {
 		t.Errorf("the last wait is %v", want)
 	}
 
-	// A loss just before the device counts as well.
+	// A try that goes well for long is not held against the device, even just
+	// before all is forgotten.
 	now = now.Add(wellAfter - 2*time.Millisecond)
 	if l.due(now) != nil || !l.lost(7, 100, now) || l.next().Sub(now) != lastWait {
 		t.Errorf("the device was forgotten: next try after %v", l.next().Sub(now))
@@ -64,6 +65,27 @@ func TestLossesBackOff(t *testing.T) {
 	for _, l := range []losses{l, again} {
 		if !l.lost(7, 101, now) || l.next().Sub(now) != firstWait {
 			t.Errorf("after it has been well the device is tried after %v, want %v", l.next().Sub(now), firstWait)
+		}
+	}
+}
+
+// A device that loses frames only after long tries waits no longer for each.
+func TestLossesAfterLongTries(t *testing.T) {
+	l := losses{devices: make(map[int]*loss)}
+	now := time.Unix(1000, 0)
+	l.lost(7, 1, now)
+	for _, c := range []struct{ lasted, want time.Duration }{
+		{longTry * firstWait, firstWait},
+		{longTry * firstWait, firstWait},
+		{longTry*firstWait - 1, 2 * firstWait},
+		{2 * longTry * firstWait, 2 * firstWait},
+		{0, 4 * firstWait},
+	} {
+		now = l.next()
+		l.due(now)
+		now = now.Add(c.lasted)
+		if l.lost(7, 1, now); l.next().Sub(now) != c.want {
+			t.Errorf("after a try of %v the next comes after %v, want %v", c.lasted, l.next().Sub(now), c.want)
 		}
 	}
 }
