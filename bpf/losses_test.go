@@ -227,7 +227,10 @@ func TestFullNowAndThen(t *testing.T) {
 		w.row(keyA, 0, true)
 		w.row(keyB, 2, true)
 		w.empty(queue)
-		for w.counters(2).Lost == 0 {
+		for rounds := 0; w.counters(2).Lost == 0; rounds++ {
+			if rounds == 100 {
+				t.Fatalf("%d frames were sent to a queue that nobody reads, and none was lost", w.counters(2).Sent)
+			}
 			w.live(0, tagged(), batch, batch)
 		}
 		holds := int(w.counters(2).Sent - w.counters(2).Lost)

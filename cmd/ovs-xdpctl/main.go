@@ -27,7 +27,7 @@ type flags struct {
 	} `cmd:"" help:"Show the daemon, every bridge, and what stays with OVS and why."`
 	Ports struct {
 		Bridge string `arg:"" optional:"" help:"Only this bridge."`
-	} `cmd:"" help:"Show ports, and how many frames took which path."`
+	} `cmd:"" help:"Show ports, how many frames took which path, and how many their devices lost."`
 	FDB struct {
 		Bridge string `arg:"" optional:"" help:"Only this bridge."`
 	} `cmd:"" name:"fdb" help:"Show the stations in the kernel's FDB."`
@@ -37,7 +37,7 @@ type flags struct {
 		VLAN   string `arg:"" name:"vlan" help:"VLAN as in fdb; 0 on an access port stands for its own."`
 		DstMAC string `arg:"" name:"dst-mac" help:"Destination address."`
 	} `cmd:"" help:"Say which way a frame takes and why, next to what OVS says (ofproto/trace)."`
-	Coverage struct{} `cmd:"" help:"Show counters of all ports together, by reason."`
+	Coverage struct{} `cmd:"" help:"Show counters of all ports together, by reason, and frames-lost: those that were lost after a redirect."`
 }
 
 // call maps the command line to a command of the control socket.
