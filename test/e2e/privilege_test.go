@@ -46,6 +46,9 @@ func TestLeastPrivilege(t *testing.T) {
 	}
 	w.laneBetween(a, b)
 	w.laneBetween(up, a)
+	if why := ask[lab.Status](w, "offload/show").LossesUnseen; why != "" {
+		t.Errorf("lost frames can't be seen: %s", why)
+	}
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(d.PID) + "/status")
 	w.must(err)
 	if !strings.Contains(string(status), "CapEff:\t000000c000001000\n") {

@@ -118,7 +118,9 @@ type Status struct {
 	PID     int    `json:"pid"`
 	// Lane is "open" or "closed".
 	Lane string `json:"lane"`
-	OVS  struct {
+	// LossesUnseen says why frames that are lost on the lane can't be seen.
+	LossesUnseen string `json:"losses_unseen"`
+	OVS          struct {
 		Version string `json:"version"`
 		Error   string `json:"error"`
 	} `json:"ovs"`
