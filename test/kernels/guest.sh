@@ -51,11 +51,14 @@ hostname "linux-$(uname -r | tr -c 'a-z0-9\n' -)"
 
 . /run/kernels/settings.sh # REPOSITORY, NICS
 
-mkdir -p "/lib/modules/$(uname -r)"
 share() {
 	mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 "$1" "$2"
 }
-share modules "/lib/modules/$(uname -r)" || die "mount the kernel's modules"
+OVS_XDP_KERNEL=/run/kernel # of machines that tests start in this one
+export OVS_XDP_KERNEL
+modules=/lib/modules/$(uname -r)
+mkdir -p $OVS_XDP_KERNEL "$modules"
+share kernel $OVS_XDP_KERNEL && mount --bind "$OVS_XDP_KERNEL$modules" "$modules" || die "mount the kernel's modules"
 mkdir -p "$REPOSITORY" && share repository "$REPOSITORY" || die "mount the repository"
 for module in openvswitch tun; do # tun: there is no udev to make /dev/net/tun
 	modprobe $module || die "load the module $module"

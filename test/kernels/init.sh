@@ -1,25 +1,9 @@
-#!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# The first program of the kernel: makes the host's root, below a layer in
-# memory, the root of this machine, and goes on in the share that the harness
-# has made, with guest.sh.
-set -e
-/bin/busybox --install -s /bin
-PATH=/bin
-trap 'echo "init: failed, see above"; echo b >/proc/sysrq-trigger; sleep 60' EXIT
-
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev
-for module in /modules/*; do
-	case $module in
-	*.xz) xzcat "$module" >/module ;;
-	*) cat "$module" >/module ;;
-	esac
-	insmod /module
-done
-
+# The first part of a machine's start, after boot/prelude.sh: makes the host's
+# root, below a layer in memory, the root of this machine, and goes on in the
+# share that the harness has made, with guest.sh.
+mkdir /host /layer /new
 nine=trans=virtio,version=9p2000.L,msize=512000,cache=loose
 mount -t 9p -o "$nine,ro" root /host
 mount -t tmpfs -o size=75% tmpfs /layer

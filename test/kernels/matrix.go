@@ -32,7 +32,7 @@ func matrix(results []result) string {
 	var b strings.Builder
 	b.WriteString("| on the lane, kernel datapath |")
 	for _, r := range results {
-		fmt.Fprintf(&b, " %s |", strings.TrimSuffix(r.kernel.release, "-amd64"))
+		fmt.Fprintf(&b, " %s |", strings.TrimSuffix(r.kernel.Release, "-amd64"))
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(results)) + "\n")
 	for _, what := range slices.Sorted(maps.Keys(seen)) {

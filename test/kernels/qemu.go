@@ -14,9 +14,17 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/ovs-xdp/ovs-xdp/test/kernels/boot"
 )
 
-const qemu = "qemu-system-x86_64"
+// initScript makes the host's root that of the machine.
+//
+//go:embed init.sh
+var initScript []byte
+
+// initModules are what it needs.
+var initModules = []string{"virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"}
 
 // guestScript is what init.sh goes on with.
 //
@@ -33,7 +41,7 @@ type machine struct {
 // A guest is one run of a virtual machine.
 type guest struct {
 	machine
-	kernel *kernel
+	kernel *boot.Kernel
 	// share is a folder that the guest sees as /run/kernels; job.sh in it is
 	// what the guest does.
 	share string
@@ -46,27 +54,24 @@ type guest struct {
 
 // files puts the files into the share that a guest needs beside its job.
 func (g *guest) files() error {
-	first, err := initramfs(g.kernel)
+	first, err := g.kernel.Initramfs(initScript, initModules)
 	if err != nil {
 		return err
 	}
-	settings := fmt.Sprintf("REPOSITORY=%s\nNICS=%s\n", quote(g.repository), quote(describeCards()))
+	settings := fmt.Sprintf("REPOSITORY=%s\nNICS=%s\n", boot.Quote(g.repository), boot.Quote(describeCards()))
 	bin := filepath.Join(g.share, "bin")
 	return errors.Join(
 		os.WriteFile(filepath.Join(g.share, "initramfs"), first, 0o644),
 		os.WriteFile(filepath.Join(g.share, "guest.sh"), guestScript, 0o644),
 		os.WriteFile(filepath.Join(g.share, "settings.sh"), []byte(settings), 0o644),
-		os.Mkdir(bin, 0o755),
+		os.MkdirAll(bin, 0o755),
 		os.CopyFS(bin, os.DirFS(filepath.Join(g.repository, "bin"))))
 }
-
-// quote quotes a word for the shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // boot runs the guest until it ends. When the context ends first, or this
 // process does, QEMU is killed.
 func (g *guest) boot(ctx context.Context) error {
-	fail := func(err error) error { return fmt.Errorf("run a machine with Linux %s: %w", g.kernel.release, err) }
+	fail := func(err error) error { return fmt.Errorf("run a machine with Linux %s: %w", g.kernel.Release, err) }
 	if err := g.files(); err != nil {
 		return fail(err)
 	}
@@ -76,7 +81,7 @@ func (g *guest) boot(ctx context.Context) error {
 	}
 	defer r.Close()
 	defer w.Close()
-	c := exec.CommandContext(ctx, qemu, g.options()...)
+	c := exec.CommandContext(ctx, boot.QEMU, g.options()...)
 	c.Args = append(c.Args, "-chardev", "file,id=harness,path=/dev/fd/3")
 	c.ExtraFiles = []*os.File{w}
 	var errs strings.Builder
@@ -113,39 +118,24 @@ func (g *guest) options() []string {
 	if g.console != nil {
 		console = "file,id=console,path=" + g.console.Name()
 	}
-	o := []string{
-		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-		"-machine", "q35", "-cpu", cpuModel, "-accel", g.accel,
-		"-smp", fmt.Sprint(g.cpus), "-m", fmt.Sprint(g.memory),
-		"-kernel", g.kernel.image(), "-initrd", filepath.Join(g.share, "initramfs"), "-append", commandLine,
+	o := append(g.kernel.Options(filepath.Join(g.share, "initramfs"), g.memory),
+		"-accel", g.accel, "-smp", fmt.Sprint(g.cpus),
 		"-chardev", console, "-serial", "chardev:console",
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=harness,name=harness",
 		"-device", "virtio-rng-pci",
 		"-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
-		"-fsdev", "local,id=share,path=" + g.share + ",security_model=none,multidevs=remap",
+		"-fsdev", "local,id=share,path="+g.share+",security_model=none,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
 		// Both may lie where the machine has a file system of its own, as /tmp.
-		"-fsdev", "local,id=modules,path=" + g.kernel.modules() + ",security_model=none,readonly=on,multidevs=remap",
-		"-device", "virtio-9p-pci,fsdev=modules,mount_tag=modules",
-		"-fsdev", "local,id=repository,path=" + g.repository + ",security_model=none,readonly=on,multidevs=remap",
+		"-fsdev", "local,id=kernel,path="+g.kernel.Dir()+",security_model=none,readonly=on,multidevs=remap",
+		"-device", "virtio-9p-pci,fsdev=kernel,mount_tag=kernel",
+		"-fsdev", "local,id=repository,path="+g.repository+",security_model=none,readonly=on,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=repository,mount_tag=repository",
-	}
+	)
 	o = append(o, cardOptions()...)
 	if g.console == nil {
 		o = append(o, "-mon", "chardev=console") // Ctrl-A x ends the machine
 	}
 	return o
 }
-
-// cpuModel leaves out what is slower emulated than done without: string
-// instructions byte by byte, a fifth level of page tables, more to save and
-// flush at each switch.
-const cpuModel = "max,-erms,-fsrm,-la57,-smap,-smep,-pcid,-avx,-avx2,-xsave"
-
-// commandLine is the kernel's. An oops ends the machine, and so does a panic;
-// under emulation the watchdogs bark without need. Without random addresses
-// the emulator finds code again that it has translated for an earlier process:
-// half the time of starting one.
-const commandLine = "console=ttyS0 loglevel=5 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " +
-	"tsc=reliable norandmaps mitigations=off init_on_alloc=0 net.ifnames=0 apparmor=0"

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovs-xdp/ovs-xdp/test/kernels/boot"
 )
 
 // shell opens a prompt in a machine, or runs one command there and returns its
 // exit code.
 func shell(ctx context.Context, m machine, series, command string, out io.Writer) (int, error) {
-	k, err := get(ctx, series, os.Stderr)
+	k, err := boot.Get(ctx, series, os.Stderr)
 	if err != nil {
 		return 1, err
 	}
@@ -34,7 +36,7 @@ func shell(ctx context.Context, m machine, series, command string, out io.Writer
 			return 1, fmt.Errorf("make a console: %w", err)
 		}
 		defer g.console.Close()
-		job = "tell suite command\n(eval " + quote(command) + ") </dev/null >&3 2>&1\ntell code $?\n"
+		job = "tell suite command\n(eval " + boot.Quote(command) + ") </dev/null >&3 2>&1\ntell code $?\n"
 	}
 	if err := os.Mkdir(g.share, 0o755); err != nil {
 		return 1, fmt.Errorf("make a share: %w", err)
@@ -47,7 +49,7 @@ func shell(ctx context.Context, m machine, series, command string, out io.Writer
 		return 0, err
 	}
 	if err == nil && !report.done {
-		err = fmt.Errorf("run a command on Linux %s: the machine ended before it: %s\n%s", k.release, report.failed, tail(g.console.Name(), 30))
+		err = fmt.Errorf("run a command on Linux %s: the machine ended before it: %s\n%s", k.Release, report.failed, tail(g.console.Name(), 30))
 	}
 	if err != nil {
 		return 1, err
@@ -68,7 +70,7 @@ stty -F /dev/ttyS0 sane rows %d cols %d
 echo "Linux $(uname -r). $PWD is the host's, read-only; /run/kernels is shared; OVS_XDP_NICS=$OVS_XDP_NICS" >/dev/ttyS0
 echo "exit, or Ctrl-A x, ends the machine." >/dev/ttyS0
 setsid -c bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
-`, quote(os.Getenv("TERM")), rows, columns)
+`, boot.Quote(os.Getenv("TERM")), rows, columns)
 }
 
 // tail returns the last lines of a file, "" when it can't be read.

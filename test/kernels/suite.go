@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/kernels/boot"
 )
 
 // A suite is one test binary.
@@ -111,19 +113,19 @@ func (s suite) build(ctx context.Context, repository, dir string) error {
 // job returns the line of job.sh that runs the suite, without the tests in
 // leave.
 func (s suite) job(repository, run string, short bool, leave []string) string {
-	words := []string{"suite", s.name, quote(filepath.Join(repository, s.pkg)),
+	words := []string{"suite", s.name, boot.Quote(filepath.Join(repository, s.pkg)),
 		"-test.v=test2json", "-test.timeout=" + s.timeout.String()}
 	for _, a := range s.args {
-		words = append(words, quote(a))
+		words = append(words, boot.Quote(a))
 	}
 	if short {
 		words = append(words, "-test.short")
 	}
 	if s.deal && len(leave) > 0 {
-		words = append(words, quote("-test.skip="+anyKernel+"|^("+strings.Join(leave, "|")+")$"))
+		words = append(words, boot.Quote("-test.skip="+anyKernel+"|^("+strings.Join(leave, "|")+")$"))
 	}
 	if run != "" { // the last one counts
-		words = append(words, quote("-test.run="+run))
+		words = append(words, boot.Quote("-test.run="+run))
 	}
 	return strings.Join(words, " ") + "\n"
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/kernels/boot"
 )
 
 // tests is a run of suites on kernels.
@@ -49,9 +51,9 @@ func (t *tests) all(ctx context.Context) error {
 		return fmt.Errorf("make a folder for the tests: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	kernels := make([]*kernel, len(t.kernels))
+	kernels := make([]*boot.Kernel, len(t.kernels))
 	for i, series := range t.kernels {
-		if kernels[i], err = get(ctx, series, t.out); err != nil {
+		if kernels[i], err = boot.Get(ctx, series, t.out); err != nil {
 			return err
 		}
 	}
@@ -86,7 +88,7 @@ func (t *tests) all(ctx context.Context) error {
 
 // result is what came of one machine.
 type result struct {
-	kernel  *kernel
+	kernel  *boot.Kernel
 	report  report
 	err     error  // of the machine
 	console string // its end
@@ -101,10 +103,10 @@ const tries = 3
 
 // one runs the suites on one kernel. Tests that fail run again in a machine of
 // their own; the summary tells which passed only then.
-func (t *tests) one(ctx context.Context, k *kernel, leave []string, dir string, out io.Writer) result {
+func (t *tests) one(ctx context.Context, k *boot.Kernel, leave []string, dir string, out io.Writer) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("it took longer than %s", t.timeout))
 	defer cancel()
-	res := t.boot(ctx, k, filepath.Join(dir, k.release), dir, out, t.suites, nil, leave)
+	res := t.boot(ctx, k, filepath.Join(dir, k.Release), dir, out, t.suites, nil, leave)
 	for try := 2; try <= tries && res.err == nil && res.report.done; try++ {
 		runs := make(map[string]string) // by suite
 		var failed []suite
@@ -118,7 +120,7 @@ func (t *tests) one(ctx context.Context, k *kernel, leave []string, dir string, 
 		if len(failed) == 0 {
 			break
 		}
-		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.release, try)), dir, out, failed, runs, nil)
+		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.Release, try)), dir, out, failed, runs, nil)
 		res.alarms = append(res.alarms, again.alarms...)
 		res.saw = append(res.saw, again.saw...)
 		for _, s := range again.report.suites {
@@ -139,7 +141,7 @@ func (t *tests) leave(i int) []string {
 
 // boot runs suites in a machine, but for the tests in leave; runs says what of
 // each, all when it is nil.
-func (t *tests) boot(ctx context.Context, k *kernel, home, binaries string, out io.Writer, suites []suite, runs map[string]string, leave []string) result {
+func (t *tests) boot(ctx context.Context, k *boot.Kernel, home, binaries string, out io.Writer, suites []suite, runs map[string]string, leave []string) result {
 	res := result{kernel: k, report: report{text: out}}
 	res.err = func() error {
 		g := guest{machine: t.machine, kernel: k, share: filepath.Join(home, "share"), heard: &res.report}
@@ -194,7 +196,7 @@ func alarms(console string) []string {
 // summary prints a line for each suite and returns what went wrong.
 func (r *result) summary(t *tests) error {
 	var errs []error
-	name := "kernel " + strings.TrimSuffix(r.kernel.release, "-amd64")
+	name := "kernel " + strings.TrimSuffix(r.kernel.Release, "-amd64")
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: "+format, append([]any{name}, args...)...))
 	}
@@ -232,7 +234,7 @@ func (r *result) summary(t *tests) error {
 	} else if n != len(t.suites) || tests == 0 && len(errs) == 0 {
 		bad("%d of %d suites ran, %d tests passed", n, len(t.suites), tests)
 	}
-	if r.report.done && r.report.release != r.kernel.release {
+	if r.report.done && r.report.release != r.kernel.Release {
 		bad("the machine ran %s", r.report.release)
 	}
 	return errors.Join(errs...)

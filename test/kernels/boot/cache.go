@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package boot
 
 import (
 	"context"
@@ -12,19 +12,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// A kernel is an unpacked kernel package in the cache.
-type kernel struct {
+// A Kernel is an unpacked kernel package in the cache.
+type Kernel struct {
+	// Release is what uname -r says: "6.1.0-56-amd64".
+	Release string
 	dir     string // where the package is unpacked
-	release string // what uname -r says: "6.1.0-56-amd64"
 }
 
-func (k *kernel) image() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.release) }
+// Image returns the path of the kernel itself.
+func (k *Kernel) Image() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.Release) }
 
-func (k *kernel) modules() string { return filepath.Join(k.dir, "lib", "modules", k.release) }
+// Dir returns the folder where the package is unpacked.
+func (k *Kernel) Dir() string { return k.dir }
+
+// Modules returns the folder of its modules, as it is below /lib/modules.
+func (k *Kernel) Modules() string { return filepath.Join(k.dir, "lib", "modules", k.Release) }
 
 // seal is written beside an unpacked package when all is there.
 type seal struct {
@@ -32,9 +39,14 @@ type seal struct {
 	Content string `json:"content"` // SHA-256 of what it was unpacked to
 }
 
-// get returns the newest kernel of a series, from the cache when it is there
-// and whole. Where the newest can't be had, an older one from the cache does.
-func get(ctx context.Context, series string, log io.Writer) (*kernel, error) {
+// Get returns the newest kernel of a series, from the cache when it is there
+// and whole. Where the newest can't be had, an older one from the cache does. A
+// machine of test/kernels has its own kernel alone (OVS_XDP_KERNEL), and gets
+// that.
+func Get(ctx context.Context, series string, log io.Writer) (*Kernel, error) {
+	if dir := os.Getenv("OVS_XDP_KERNEL"); dir != "" {
+		return unpacked(dir)
+	}
 	base, err := os.UserCacheDir()
 	if err != nil {
 		return nil, fmt.Errorf("find a place for kernels: %w", err)
@@ -59,19 +71,32 @@ func get(ctx context.Context, series string, log io.Writer) (*kernel, error) {
 		return k, nil
 	}
 	if k := cached(base, series); k != nil {
-		fmt.Fprintf(log, "using Linux %s from the cache\n", k.release)
+		fmt.Fprintf(log, "using Linux %s from the cache\n", k.Release)
 		return k, nil
 	}
 	return nil, errors.Join(err, updateErr)
 }
 
+// unpacked returns the kernel of a package that is unpacked in a folder.
+func unpacked(dir string) (*Kernel, error) {
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if err == nil && len(images) != 1 {
+		err = fmt.Errorf("it has %d", len(images))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the kernel in %s: %w", dir, err)
+	}
+	_, release, _ := strings.Cut(filepath.Base(images[0]), "-")
+	return &Kernel{release, dir}, nil
+}
+
 // fetch returns the newest kernel that apt knows.
-func fetch(ctx context.Context, base, series string, log io.Writer) (*kernel, error) {
+func fetch(ctx context.Context, base, series string, log io.Writer) (*Kernel, error) {
 	d, err := newest(ctx, series)
 	if err != nil {
 		return nil, err
 	}
-	k := &kernel{filepath.Join(base, d.release()), d.release()}
+	k := &Kernel{d.release(), filepath.Join(base, d.release())}
 	if s, err := k.whole(); err == nil && s.Package == d.sha256 {
 		return k, nil
 	}
@@ -100,7 +125,7 @@ func fetch(ctx context.Context, base, series string, log io.Writer) (*kernel, er
 
 // cached returns the newest kernel of a series that is whole in the cache, nil
 // when there is none.
-func cached(base, series string) *kernel {
+func cached(base, series string) *Kernel {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return nil
@@ -111,7 +136,7 @@ func cached(base, series string) *kernel {
 	}
 	for _, name := range candidates(names, series) {
 		release := debian{name: name}.release()
-		k := &kernel{filepath.Join(base, release), release}
+		k := &Kernel{release, filepath.Join(base, release)}
 		if _, err := k.whole(); err == nil {
 			return k
 		}
@@ -119,10 +144,10 @@ func cached(base, series string) *kernel {
 	return nil
 }
 
-func (k *kernel) sealFile() string { return k.dir + ".json" }
+func (k *Kernel) sealFile() string { return k.dir + ".json" }
 
 // close seals what was unpacked from a package with this SHA-256.
-func (k *kernel) close(sum string) error {
+func (k *Kernel) close(sum string) error {
 	content, err := treeSum(k.dir)
 	if err != nil {
 		return err
@@ -135,7 +160,7 @@ func (k *kernel) close(sum string) error {
 }
 
 // whole reads the seal and checks that everything is there as it was unpacked.
-func (k *kernel) whole() (seal, error) {
+func (k *Kernel) whole() (seal, error) {
 	var s seal
 	b, err := os.ReadFile(k.sealFile())
 	if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package boot
 
 import (
 	"bytes"
@@ -13,51 +13,62 @@ import (
 	"strings"
 )
 
-// initScript is what the kernel starts: it mounts the host's root.
+// prelude is what the kernel starts: it loads the modules and goes on with the
+// machine's own script.
 //
-//go:embed init.sh
-var initScript []byte
+//go:embed prelude.sh
+var prelude []byte
 
-// bootModules are needed to mount the root; what is built into the kernel is
-// left out.
-var bootModules = []string{"virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"}
+// A File is one that a machine starts with.
+type File struct {
+	Name    string // its path, without the first slash; the folder is there
+	Perm    uint32
+	Content []byte
+}
 
-// initramfs returns the first file system of the kernel: busybox, the modules
-// that the root needs, and initScript.
-func initramfs(k *kernel) ([]byte, error) {
+// Initramfs returns a first file system for the kernel: busybox, under the names
+// of all its programs in /bin; the modules, loaded with what they need (those
+// that are built into the kernel are left out); the files; and a shell script,
+// which runs as the first process when /proc, /sys and /dev are there. When the
+// script ends, so does the machine.
+func (k *Kernel) Initramfs(script []byte, modules []string, files ...File) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
-		return nil, fmt.Errorf("make the initramfs of %s: %w", k.release, err)
+		return nil, fmt.Errorf("make the initramfs of %s: %w", k.Release, err)
 	}
 	busybox, err := staticProgram("/bin/busybox")
 	if err != nil {
 		return fail(err)
 	}
-	dep, err := os.ReadFile(filepath.Join(k.modules(), "modules.dep"))
+	dep, err := os.ReadFile(filepath.Join(k.Modules(), "modules.dep"))
 	if err != nil {
 		return fail(err)
 	}
-	builtin, err := os.ReadFile(filepath.Join(k.modules(), "modules.builtin"))
+	builtin, err := os.ReadFile(filepath.Join(k.Modules(), "modules.builtin"))
 	if err != nil {
 		return fail(err)
 	}
-	paths, err := loadOrder(string(dep), string(builtin), bootModules)
+	paths, err := loadOrder(string(dep), string(builtin), modules)
 	if err != nil {
 		return fail(err)
 	}
 	var b bytes.Buffer
 	a := archive{w: &b}
-	for _, dir := range []string{"bin", "proc", "sys", "dev", "host", "layer", "new", "modules"} {
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "modules"} {
 		a.dir(dir)
 	}
 	a.file("bin/busybox", 0o755, busybox)
-	a.file("init", 0o755, initScript)
+	a.file("init", 0o755, prelude)
+	a.file("script", 0o644, script)
 	for i, path := range paths {
-		module, err := os.ReadFile(filepath.Join(k.modules(), path))
+		module, err := os.ReadFile(filepath.Join(k.Modules(), path))
 		if err != nil {
 			return fail(err)
 		}
 		// The numbers keep the order.
 		a.file(fmt.Sprintf("modules/%02d-%s", i, filepath.Base(path)), 0o644, module)
+	}
+	for _, f := range files {
+		a.file(f.Name, f.Perm, f.Content)
 	}
 	if err := a.close(); err != nil {
 		return fail(err)
