@@ -26,7 +26,7 @@ test: packages-kernels build ## run every test (root): units, BPF programs, a re
 	@if test/setup/check-host; then $(MAKE) --no-print-directory test-host; else $(MAKE) --no-print-directory test-guest; fi
 	@$(MAKE) --no-print-directory test-kernels
 
-test-host: packages build ## run the tests on this machine's kernel (root)
+test-host: packages-kernels build ## run the tests on this machine's kernel (root)
 	$(GO) test -count=1 -p 1 -timeout 20m ./...
 
 test-guest: packages-kernels build ## the same where devices can't be made: what makes some runs in an emulated machine
@@ -60,7 +60,7 @@ kernel-shell: packages-kernels build ## a prompt in an emulated machine with the
 packages: ## install the Debian packages that demo and test need (root)
 	@test/setup/install-packages
 
-packages-kernels: ## the same, and those that test-kernels and kernel-shell need (root)
+packages-kernels: ## the same, and those that machines of QEMU need (root)
 	@test/setup/install-packages kernels
 
 generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)

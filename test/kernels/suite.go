@@ -28,7 +28,7 @@ type suite struct {
 var suites = []suite{
 	{name: "bpf", pkg: "bpf", timeout: 10 * time.Minute},
 	{name: "host", pkg: "sync/host", timeout: 10 * time.Minute},
-	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, args: []string{"-test.skip=" + anyKernel}, deal: true},
+	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, args: []string{"-test.skip=" + elsewhere}, deal: true},
 	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
 		args: []string{"-cases", "3", "-seed", "11", "-frames", "150"}},
 }
@@ -66,6 +66,13 @@ func others(i, n int) []string {
 	return names
 }
 
+// guests matches those that start a machine of their own. In an emulated machine
+// that takes minutes: the suite "vhost", by name.
+const guests = "^TestGuest$"
+
+// elsewhere matches what the suite "e2e" leaves to others.
+const elsewhere = anyKernel + "|" + guests
+
 // hostSuites are those that a kernel's version matters little to. They run in a
 // machine, by name, where this host can't run them itself (test/setup/check-host).
 var hostSuites = []suite{
@@ -75,6 +82,9 @@ var hostSuites = []suite{
 	{name: "lab", pkg: "test/lab", timeout: 10 * time.Minute},
 	{name: "rest", pkg: "test/e2e", timeout: 20 * time.Minute, args: []string{"-test.run=" + anyKernel}},
 }
+
+// vhost runs a virtual machine in the machine, whose cards its kernel serves.
+var vhost = suite{name: "vhost", pkg: "test/e2e", timeout: 20 * time.Minute, args: []string{"-test.run=" + guests}}
 
 // A skip is a test that may skip itself in a machine.
 type skip struct{ suite, test, reason string }
@@ -89,7 +99,7 @@ func findSuites(names []string) ([]suite, error) {
 	}
 	var found []suite
 	for _, name := range names {
-		known := slices.Concat(suites, hostSuites)
+		known := slices.Concat(suites, hostSuites, []suite{vhost})
 		i := slices.IndexFunc(known, func(s suite) bool { return s.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("find suite %s: there is none of that name", name)
@@ -101,11 +111,21 @@ func findSuites(names []string) ([]suite, error) {
 
 // build compiles the test binary into a folder.
 func (s suite) build(ctx context.Context, repository, dir string) error {
-	c := exec.CommandContext(ctx, "go", "test", "-c", "-o", filepath.Join(dir, s.name+".test"), "./"+s.pkg)
+	return goTool(ctx, repository, "test", "-c", "-o", filepath.Join(dir, s.name+".test"), "./"+s.pkg)
+}
+
+// buildTraffic compiles the program that a test's own machines run.
+func buildTraffic(ctx context.Context, repository, file string) error {
+	return goTool(ctx, repository, "build", "-trimpath", "-o", file, "./test/lab/traffic")
+}
+
+// goTool runs go for programs without shared libraries.
+func goTool(ctx context.Context, repository string, args ...string) error {
+	c := exec.CommandContext(ctx, "go", args...)
 	c.Dir = repository
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the tests in %s: %w\n%s", s.pkg, err, out)
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }
@@ -122,7 +142,7 @@ func (s suite) job(repository, run string, short bool, leave []string) string {
 		words = append(words, "-test.short")
 	}
 	if s.deal && len(leave) > 0 {
-		words = append(words, boot.Quote("-test.skip="+anyKernel+"|^("+strings.Join(leave, "|")+")$"))
+		words = append(words, boot.Quote("-test.skip="+elsewhere+"|^("+strings.Join(leave, "|")+")$"))
 	}
 	if run != "" { // the last one counts
 		words = append(words, boot.Quote("-test.run="+run))

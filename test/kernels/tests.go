@@ -62,6 +62,9 @@ func (t *tests) all(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := buildTraffic(ctx, t.repository, filepath.Join(dir, "traffic")); err != nil {
+		return err
+	}
 	results := make([]result, len(kernels))
 	var machines sync.WaitGroup
 	for i, k := range kernels {
@@ -145,10 +148,14 @@ func (t *tests) boot(ctx context.Context, k *boot.Kernel, home, binaries string,
 	res := result{kernel: k, report: report{text: out}}
 	res.err = func() error {
 		g := guest{machine: t.machine, kernel: k, share: filepath.Join(home, "share"), heard: &res.report}
-		if err := os.MkdirAll(g.share, 0o755); err != nil {
+		bin := filepath.Join(g.share, "bin")
+		err := os.MkdirAll(bin, 0o755)
+		if err == nil {
+			err = os.Link(filepath.Join(binaries, "traffic"), filepath.Join(bin, "traffic"))
+		}
+		if err != nil {
 			return fmt.Errorf("make a share: %w", err)
 		}
-		var err error
 		if g.console, err = os.Create(filepath.Join(home, "console")); err != nil {
 			return fmt.Errorf("make a console: %w", err)
 		}

@@ -2,8 +2,8 @@
 
 // Package lab builds a small, real network for tests and demos: a private
 // Open vSwitch in a network namespace of its own (the "hypervisor"), virtual
-// machines as further namespaces behind veth pairs or taps, an uplink with
-// hosts behind it, and ovs-xdpd next to that Open vSwitch.
+// machines as further namespaces behind veth pairs or taps or as guests of
+// QEMU, an uplink with hosts behind it, and ovs-xdpd next to that Open vSwitch.
 //
 // The contract: a Lab needs root, uses nothing of the host's own network or
 // Open vSwitch, and Close removes everything the Lab made and nothing else.
