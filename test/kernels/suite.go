@@ -36,7 +36,7 @@ var suites = []suite{
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
-const anyKernel = "^Test(Ageing|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
+const anyKernel = "^Test(Ageing|AuditLeavesNoTrace|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
 	"LearningLatency|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
 	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|ToolWithoutDaemon|Why)$"
 
@@ -53,6 +53,8 @@ var anyVersion = []string{
 	"TestMirrors", "TestOfctlPortConfig",
 	"TestSLBBond", "TestAcrossVLANs",
 	"TestProtectedPorts", "TestFloodVLANs",
+	"TestAuditAgrees", "TestAuditClosesLane",
+	"TestAuditRepairsRow", "TestAuditFindsUnannouncedRule",
 }
 
 // others returns those in anyVersion that are not the i-th of n kernels' turn.
