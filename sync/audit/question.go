@@ -31,10 +31,12 @@ type Question struct {
 	Verdict plan.Verdict
 }
 
-// Source and Destination are the stations.
+// Source is the station that the frame comes from.
 func (q Question) Source() plan.Key {
 	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Src}
 }
+
+// Destination is the station that it is for.
 func (q Question) Destination() plan.Key {
 	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Dst}
 }
