@@ -46,8 +46,9 @@ type Lab struct {
 	DatapathType string
 	// Hypervisor is the namespace where Open vSwitch and ovs-xdpd run.
 	Hypervisor *Namespace
-	// Vswitchd is the ovs-vswitchd that was started last.
-	Vswitchd *Process
+	// Ovsdb and Vswitchd are the ovsdb-server and the ovs-vswitchd that were
+	// started last.
+	Ovsdb, Vswitchd *Process
 
 	prefix   string // of the names of namespaces
 	stations atomic.Uint32

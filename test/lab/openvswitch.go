@@ -49,18 +49,25 @@ func (l *Lab) startOVS() error {
 	if _, err := l.tool("ovsdb-tool", "create", db, schema); err != nil {
 		return err
 	}
-	server, err := l.Start(l.Hypervisor, "/usr/sbin/ovsdb-server", db,
-		"--remote=punix:"+filepath.Join(l.RunDir, "db.sock"), "--pidfile", "--log-file", "-vconsole:off")
-	if err != nil {
-		return err
-	}
-	if err := l.answers(server, "ovsdb-server"); err != nil {
+	if err := l.StartOvsdb(); err != nil {
 		return err
 	}
 	if _, err := l.OVS("--no-wait", "init"); err != nil {
 		return err
 	}
 	return l.StartVswitchd()
+}
+
+// StartOvsdb starts ovsdb-server on the database that New has made. New has done
+// so already: it is for tests that have killed it.
+func (l *Lab) StartOvsdb() error {
+	p, err := l.Start(l.Hypervisor, "/usr/sbin/ovsdb-server", filepath.Join(l.Dir, "conf.db"),
+		"--remote=punix:"+filepath.Join(l.RunDir, "db.sock"), "--pidfile", "--log-file", "-vconsole:off")
+	if err != nil {
+		return err
+	}
+	l.Ovsdb = p
+	return l.answers(p, "ovsdb-server")
 }
 
 // StartVswitchd starts ovs-vswitchd. New has done so already: it is for tests
