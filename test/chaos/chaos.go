@@ -46,17 +46,24 @@ type fault struct {
 	// concerns names flows that the fault itself may cut off: they may lose
 	// what they lose with OVS alone. The others keep going, as OVS does.
 	concerns []string
-	// closes tells that the lane must close, within the lease, for the flows of
-	// concern, or for all when there are none.
-	closes bool
+	// closes tells for what the lane must close, within the lease.
+	closes closing
 	// ends tells that the lane does not come back.
 	ends bool
-	// inject does it: it calls hit when the fault is there, over when it is
-	// undone, and returns what else is broken as an error.
+	// inject does it, and calls hit and over; it returns what else is broken as an error.
 	inject func(r *run) error
 	// also checks what only this fault promises.
 	also func(with, alone *result) error
 }
+
+// closing says for what the lane closes.
+type closing int
+
+const (
+	stays closing = iota
+	closesForAll
+	closesForConcerned
+)
 
 // run is one fault under traffic, with or without the daemon.
 type run struct {
@@ -70,10 +77,10 @@ type run struct {
 	groups map[string]*cgroup
 	undo   []func() error
 
-	began, hitAt, overAt time.Duration
-	diedAt               time.Duration // when the daemon had exited
-	notes                []string
-	barred               []bar
+	began, hitAt, freedAt, overAt time.Duration // since the traffic began
+	diedAt                        time.Duration // when the daemon had exited
+	notes                         []string
+	barred                        []bar
 }
 
 // bar says that from a moment on OVS does not deliver a flow.
@@ -82,8 +89,11 @@ type bar struct {
 	from time.Duration
 }
 
-func (r *run) hit()  { r.hitAt = r.traffic.now() }
-func (r *run) over() { r.overAt = r.traffic.now() }
+// hit notes that the fault is there, freed that it no longer keeps the lane
+// closed, over that all of it is undone.
+func (r *run) hit()   { r.hitAt = r.traffic.now() }
+func (r *run) freed() { r.freedAt = r.traffic.now() }
+func (r *run) over()  { r.overAt = r.traffic.now() }
 
 // bar notes that from now on a flow must not arrive.
 func (r *run) bar(flows ...string) {
@@ -99,15 +109,15 @@ func (r *run) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
-// devicesOf lists the metered devices where flows end.
-func (r *run) devicesOf(flows []string) []string {
-	var devices []string
-	for _, f := range r.network.flows {
-		if (len(flows) == 0 && f.covered || slices.Contains(flows, f.name)) && slices.Contains(metered, f.to.name) {
-			devices = append(devices, f.to.name)
-		}
+// closing lists the metered devices that the lane must stop sending to: all, or
+// those where nothing but flows of concern ends.
+func (r *run) closing() []string {
+	if r.fault.closes == closesForAll {
+		return metered
 	}
-	return devices
+	return slices.DeleteFunc(slices.Clone(metered), func(d string) bool {
+		return slices.ContainsFunc(r.network.flows, func(f *flow) bool { return f.to.name == d && !slices.Contains(r.fault.concerns, f.name) })
+	})
 }
 
 // laneCarries waits until the lane carries all flows from a moment on.

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // faults is the table.
-var faults = slices.Concat(daemonFaults)
+var faults = slices.Concat(daemonFaults, openvswitchFaults, deviceFaults, guestFaults)
 
 // TestFaults keeps the promises.
 func TestFaults(t *testing.T) {

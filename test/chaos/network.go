@@ -72,8 +72,8 @@ type flow struct {
 }
 
 // network is a lab with three bridges. On br0, VLAN 10, are the machines A (a
-// veth) and B (a tap), in VLAN 20 machine C and, behind the trunk "up", host H;
-// a bystander in each VLAN, to whom nobody sends; and two ports of hostile
+// veth) and B (a tap), in VLAN 20 machine C; behind the trunk "up" are gateway G
+// in VLAN 10 and host H in VLAN 20. There is a bystander in each VLAN, to whom nobody sends; and two ports of hostile
 // machines. br1 has machines with the addresses of A and B. br2 is not on the
 // lane: its traffic shows what the same OVS does at the same time by itself.
 type network struct {
@@ -82,7 +82,9 @@ type network struct {
 	order  []*place
 	flows  []*flow
 	host   ovs.MAC // H
-	via    string  // the run directory with the proxies
+	// gateway is G, behind the trunk in the VLAN of A and B.
+	gateway ovs.MAC
+	via     string // the run directory with the proxies
 }
 
 func newNetwork() (*network, error) {
@@ -90,7 +92,7 @@ func newNetwork() (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &network{Lab: l, places: make(map[string]*place), host: l.NewMAC(), via: filepath.Join(l.Dir, "via")}
+	n := &network{Lab: l, places: make(map[string]*place), host: l.NewMAC(), gateway: l.NewMAC(), via: filepath.Join(l.Dir, "via")}
 	if err := n.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a network for chaos: %w", err), l.Close())
 	}
@@ -147,6 +149,7 @@ func (n *network) build() error {
 		}
 	}
 	n.both("A", "v1", a, "B", "t1", b, 10, true)
+	n.both("A", "v1", a, "G", "up", n.gateway, 10, true)
 	n.both("C", "v2", n.places["v2"].mac, "H", "up", n.host, 20, true)
 	n.both("E", "w1", a, "F", "w2", b, 10, true)
 	n.both("control-1", "c1", n.places["c1"].mac, "control-2", "c2", n.places["c2"].mac, 10, false)

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,12 +102,13 @@ func (r *run) collect(res *result, ended time.Duration) {
 	for _, d := range hostile {
 		res.toHostile += int(r.meter.sent(d))
 	}
-	if r.lane && r.fault.closes {
-		last, ok := r.meter.lastRise(r.devicesOf(r.fault.concerns), r.hitAt, r.overAt)
+	if r.lane && r.fault.closes != stays {
+		end := cmp.Or(r.freedAt, r.overAt)
+		last, ok := r.meter.lastRise(r.closing(), r.hitAt, end)
 		switch {
 		case !ok:
 			res.closedAfter = 0
-		case r.overAt-last > 20*meterEvery:
+		case end-last > 20*meterEvery:
 			res.closedAfter = last - r.hitAt
 		}
 	}
@@ -130,7 +132,7 @@ func judge(with, alone *result) error {
 	if with.afterDeath > 0 {
 		broken("%d frames were lost that were sent after the daemon's end", with.afterDeath)
 	}
-	if f.closes && (with.closedAfter < 0 || with.closedAfter > lease) {
+	if f.closes != stays && (with.closedAfter < 0 || with.closedAfter > lease) {
 		broken("the lane closed after %v (-1ns: never), promised are %v", with.closedAfter, lease)
 	}
 	if with.sent == 0 || with.control == 0 {
