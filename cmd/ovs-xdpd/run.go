@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,8 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	daemon, err := reconcile.New(reconcile.Config{
 		Rundir: rundir,
 		Log:    log,
-		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads},
+		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads,
+			Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
 		Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts},
 
 		AuditInterval: f.AuditInterval,

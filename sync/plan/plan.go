@@ -32,6 +32,8 @@ type Policy struct {
 	// Closed tells by Bridge:name of bridges whose lane is to stay closed, and
 	// what was found there that OVS would do otherwise.
 	Closed map[string]string
+	// Rows is how many rows the kernel's table has room for; 0 is no bound.
+	Rows int
 }
 
 // DefaultKeepAlive is the keep-alive interval without a flag.
@@ -70,6 +72,8 @@ type Result struct {
 	Tables   Tables
 	Bridges  []Bridge
 	Refusals []Refusal
+	// Unfit counts the rows that were left out for want of room (Policy.Rows).
+	Unfit int
 }
 
 // Build makes the tables for one picture of OVS and the host. links holds the
@@ -80,7 +84,9 @@ func Build(s *ovs.Snapshot, links map[string]Link, policy Policy) Result {
 		b.bridge(s, &s.Bridges[i], readBridgeKeys(s.Bridges[i].ExternalIDs))
 	}
 	b.Tables.Sort()
-	b.Tables.Rows = single(b.Tables.Rows)
+	if b.Tables.Rows, b.Unfit = fit(single(b.Tables.Rows), policy.Rows); b.Unfit > 0 {
+		b.Tables.Sort()
+	}
 	slices.SortStableFunc(b.Refusals, func(x, y Refusal) int { return cmp.Compare(x.Subject, y.Subject) })
 	return b.Result
 }

@@ -256,10 +256,11 @@ func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[stri
 	s.Daemon.mu.Lock()
 	defer s.Daemon.mu.Unlock()
 	logChanges(s.log, s.view.Result, result)
-	if out.full > 0 && s.view.Full == 0 {
-		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", out.full)
+	full := result.Unfit + out.full
+	if full > 0 && s.view.Full == 0 {
+		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", full)
 	}
-	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, out.full
+	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, full
 }
 
 // open opens the lane after a look that began at started, or keeps it open. A
@@ -271,6 +272,7 @@ func (s *session) open(started time.Time) error {
 	if err := s.lane.Open(lease); err != nil {
 		return err
 	}
+	s.opened = true
 	s.Daemon.mu.Lock()
 	defer s.Daemon.mu.Unlock()
 	if !s.view.Open {
