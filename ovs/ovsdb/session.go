@@ -35,10 +35,14 @@ import (
 const (
 	dialTimeout   = 5 * time.Second // all of Dial
 	readTimeout   = 5 * time.Second // all of Read
-	probeInterval = 5 * time.Second
+	probeInterval = time.Second
 	probeTimeout  = 2 * time.Second
 	closeTimeout  = 2 * time.Second // for libovsdb's goroutines to end
 )
+
+// NoticedWithin is how long it takes at most until Lost tells of a server that
+// no longer answers: what was read before may be old since then.
+const NoticedWithin = probeInterval + probeTimeout
 
 // ErrClosed is what Err returns after Close.
 var ErrClosed = errors.New("session closed")
@@ -215,7 +219,7 @@ func (s *Session) probe() error {
 func (s *Session) Changed() <-chan struct{} { return s.changed }
 
 // Lost is closed when the session has ended: the connection is gone, the
-// server did not answer a probe (every 5 seconds, 2 seconds to answer), or
+// server did not answer a probe (every second, 2 seconds to answer), or
 // Close was called.
 func (s *Session) Lost() <-chan struct{} { return s.lost }
 

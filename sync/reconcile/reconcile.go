@@ -61,6 +61,7 @@ type Daemon struct {
 	losses       losses
 	inbox        inbox
 	book         auditBook
+	opened       bool // the lane was open in this session
 
 	mu   sync.Mutex
 	view View
@@ -151,12 +152,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		started := time.Now()
+		d.opened = false
 		err := d.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
 		d.shut(err)
-		if time.Since(started) > 10*time.Second {
+		if d.opened || time.Since(started) > 10*time.Second {
 			backoff = minBackoff
 		}
 		select {

@@ -219,6 +219,10 @@ func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
 	return true, nil
 }
 
+// A database server that hangs must be noticed before the lane is open for
+// longer than the lease on what was read from it.
+const _ = uint(lease - ovsdb.NoticedWithin)
+
 // closeFirst closes what a change of the database or of a device forbids,
 // before OVS is asked for all the rest.
 func (s *session) closeFirst() {
