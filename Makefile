@@ -4,7 +4,7 @@ GO ?= go
 export GOFLAGS := -buildvcs=false
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test test-host test-guest conformance mutants test-kernels matrix kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
+.PHONY: help build demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels generate check-generated lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,9 +17,9 @@ demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
 
 # Tests of these load BPF programs, make devices or start an Open vSwitch.
-DEVICE_TESTS := ./bpf ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/conformance ./test/e2e ./test/lab
+DEVICE_TESTS := ./bpf ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/chaos ./test/conformance ./test/e2e ./test/lab
 # Their names as suites of test/kernels, but for those that it runs anyway.
-DEVICE_SUITES := observe ofctl ovsdb lab rest
+DEVICE_SUITES := observe ofctl ovsdb lab chaos rest
 
 test: packages-kernels build ## run every test (root): units, BPF programs, a real Open vSwitch, other kernels
 	$(GO) vet ./...
@@ -38,6 +38,10 @@ SEED ?= 1
 FRAMES ?= 400
 conformance: packages build ## compare OVS with and without the lane on N random bridges, from SEED on (root)
 	$(GO) test -count=1 -timeout 0 -v -run TestRandomBridges ./test/conformance -args -cases $(N) -seed $(SEED) -frames $(FRAMES)
+
+CYCLES ?= 500
+chaos: packages build ## inject every fault under traffic, and write test/chaos/RESULTS.md (root; about a quarter of an hour)
+	$(GO) test -count=1 -timeout 0 -v ./test/chaos -args -full -cycles $(CYCLES) -results RESULTS.md
 
 mutants: packages build ## break the program on purpose, and see that the comparison notices (root, clang-19)
 	$(GO) test -tags mutants -count=1 -timeout 0 -v -run TestMutants ./test/conformance

@@ -46,6 +46,8 @@ type fault struct {
 	// concerns names flows that the fault itself may cut off: they may lose
 	// what they lose with OVS alone. The others keep going, as OVS does.
 	concerns []string
+	// ownLoss tells that also judges what the flows of concern lose.
+	ownLoss bool
 	// closes tells for what the lane must close, within the lease.
 	closes closing
 	// ends tells that the lane does not come back.

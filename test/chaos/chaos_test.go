@@ -16,6 +16,7 @@ import (
 var (
 	full    = flag.Bool("full", false, "run every fault, not the short set")
 	only    = flag.String("only", "", "run the faults that match this regular expression")
+	cycles  = flag.Int("cycles", 6, "how often TestCycles takes OVS from the daemon and gives it back")
 	results = flag.String("results", "", "write the table of results to this file")
 )
 
@@ -34,6 +35,20 @@ func TestMain(m *testing.M) {
 
 // faults is the table.
 var faults = slices.Concat(daemonFaults, openvswitchFaults, deviceFaults, guestFaults)
+
+// told is what the tests have to report.
+var told report
+
+func tell(t *testing.T) {
+	t.Helper()
+	if *results == "" {
+		return
+	}
+	told.command = "make chaos"
+	if err := told.write(*results); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestFaults keeps the promises.
 func TestFaults(t *testing.T) {
@@ -55,6 +70,9 @@ func TestFaults(t *testing.T) {
 			var err error
 			if n == nil {
 				if n, err = newNetwork(); err != nil {
+					t.Fatal(err)
+				}
+				if err := told.describe(n.Lab); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,9 +97,12 @@ func TestFaults(t *testing.T) {
 				}
 				t.Log(alone)
 			}
-			if err := judge(with, alone); err != nil {
-				t.Error(err)
+			broken := judge(with, alone)
+			if broken != nil {
+				t.Error(broken)
 			}
+			told.outcomes = append(told.outcomes, outcome{with, alone, broken})
 		})
 	}
+	tell(t)
 }

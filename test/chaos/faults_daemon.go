@@ -20,19 +20,19 @@ var daemonFaults = []fault{
 	{
 		name:    "frozen (SIGSTOP); meanwhile B is moved to another VLAN",
 		promise: "the lane closes in 5 s; nothing goes to B when it wakes",
-		short:   true, closes: closesForAll, concerns: []string{"A>B", "B>A"},
-		inject: func(r *run) error { return r.retagWhile(r.freeze, r.thaw) },
+		short:   true, daemon: true, closes: closesForAll, concerns: []string{"A>B", "B>A"}, ownLoss: true,
+		inject: func(r *run) error { return r.retagWhile(0, r.freeze, r.thaw) },
 	},
 	{
 		name:    "starved (1 ms of CPU a second); meanwhile B is moved to another VLAN",
 		promise: "nothing goes to B after 5 s, and the lane comes back",
-		groups:  []string{"cpu"}, concerns: []string{"A>B", "B>A"},
+		daemon:  true, groups: []string{"cpu"}, concerns: []string{"A>B", "B>A"}, ownLoss: true,
 		inject: func(r *run) error {
 			g := r.groups["cpu"]
-			if g == nil && r.lane {
+			if g == nil {
 				return errors.New("this machine has no control group for CPU time")
 			}
-			return r.retagWhile(func() error { return g.limitCPU(1000) }, func() error { return g.limitCPU(0) })
+			return r.retagWhile(0, func() error { return g.limitCPU(1000) }, func() error { return g.limitCPU(0) })
 		},
 	},
 	{
@@ -79,15 +79,13 @@ func (r *run) freeze() error { return r.daemon.Signal(syscall.SIGSTOP) }
 func (r *run) thaw() error   { return r.daemon.Signal(syscall.SIGCONT) }
 
 // retagWhile moves B to another VLAN while the daemon can't act, which only OVS
-// knows then, lets it act again, and moves B back.
-func (r *run) retagWhile(bind, free func() error) error {
-	if !r.lane { // OVS alone
-		bind, free = func() error { return nil }, func() error { return nil }
-	}
+// knows then, a time after it was bound, lets it act again, and moves B back.
+func (r *run) retagWhile(before time.Duration, bind, free func() error) error {
 	if err := bind(); err != nil {
 		return err
 	}
 	r.hit()
+	time.Sleep(before)
 	r.later(free) // once more, should this fail halfway
 	r.traffic.mayBeIn("br0", 30, "A>B", "B>A")
 	if err := r.ovs("set", "port", "t1", "tag=30"); err != nil {

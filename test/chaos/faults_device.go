@@ -26,7 +26,7 @@ const away = 1500 * time.Millisecond
 var deviceFaults = []fault{
 	{
 		name: "port deleted and added again", promise: "nothing lost of others",
-		short: true, concerns: ofC, closes: closesForConcerned,
+		concerns: ofC, closes: closesForConcerned,
 		inject: func(r *run) error {
 			return r.sequence(away, r.vsctl("del-port", "br0", "v2"), r.vsctl("add-port", "br0", "v2", "tag=20"))
 		},
@@ -41,7 +41,7 @@ var deviceFaults = []fault{
 	},
 	{
 		name: "device deleted, and made again with the same name", promise: "the same",
-		short: true, concerns: ofC, closes: closesForConcerned,
+		concerns: ofC, closes: closesForConcerned,
 		inject: func(r *run) error {
 			return r.sequence(away, r.ip("link del v2"), func() error { return r.remake("v2", 0) })
 		},
@@ -60,7 +60,7 @@ var deviceFaults = []fault{
 				if _, err := ns.Exec(context.Background(), "ip", "link", "set", "v2", "netns", r.Hypervisor.Name); err != nil {
 					return err
 				}
-				return r.Hypervisor.SetLink("v2", true, 0)
+				return errors.Join(r.Hypervisor.SetLink("v2", true, 0), r.replug("v2"))
 			})
 		},
 	},
@@ -174,8 +174,17 @@ func (r *run) remake(name string, index int) error {
 		return err
 	}
 	p.rewire(w)
-	r.later(func() error { return nil })
-	return nil
+	return r.replug(name)
+}
+
+// replug takes a port out of Open vSwitch and puts it back, as whatever makes
+// the devices does: the userspace datapath holds on to a device that is gone.
+func (r *run) replug(name string) error {
+	p := r.places[name]
+	if err := r.ovs("del-port", p.bridge, name); err != nil {
+		return err
+	}
+	return r.ovs("add-port", p.bridge, name, fmt.Sprintf("tag=%d", p.vlan))
 }
 
 // reuseIndex gives the ifindex of C's device to a device of somebody else's.

@@ -74,8 +74,8 @@ var openvswitchFaults = []fault{
 	{
 		name:    "control socket hangs; meanwhile B is moved to another VLAN",
 		promise: "the lane closes in 5 s; nothing goes to B",
-		short:   true, detour: true, closes: closesForAll, concerns: []string{"A>B", "B>A"},
-		inject: func(r *run) error { return r.retagWhile(r.spoil(hang), r.spoil(through)) },
+		daemon:  true, detour: true, closes: closesForAll, concerns: []string{"A>B", "B>A"}, ownLoss: true,
+		inject: func(r *run) error { return r.retagWhile(1500*time.Millisecond, r.spoil(hang), r.spoil(through)) },
 	},
 	{
 		name: "control socket: replies cut off halfway, for 3 s", promise: "nothing lost, the lane closes",
@@ -96,9 +96,9 @@ var openvswitchFaults = []fault{
 	{
 		name:    "database socket hangs; meanwhile B is moved to another VLAN",
 		promise: "the lane closes in 5 s; nothing goes to B",
-		detour:  true, closes: closesForAll, concerns: []string{"A>B", "B>A"},
+		daemon:  true, detour: true, closes: closesForAll, concerns: []string{"A>B", "B>A"}, ownLoss: true,
 		inject: func(r *run) error {
-			return r.retagWhile(func() error { r.detour.database.set(hang); return nil }, func() error { r.detour.database.set(through); return nil })
+			return r.retagWhile(0, func() error { r.detour.database.set(hang); return nil }, func() error { r.detour.database.set(through); return nil })
 		},
 	},
 }

@@ -202,6 +202,9 @@ func (n *network) ovs(args ...string) error {
 	return err
 }
 
+// covered is how many flows are on bridges with the lane.
+const covered = 8
+
 // Devices whose counters tell how many frames the lane has sent to them: those
 // that flows end at, and those that nobody sends to.
 var (

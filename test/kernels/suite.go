@@ -82,6 +82,7 @@ var hostSuites = []suite{
 	{name: "ofctl", pkg: "ovs/ofctl", timeout: 10 * time.Minute},
 	{name: "ovsdb", pkg: "ovs/ovsdb", timeout: 10 * time.Minute},
 	{name: "lab", pkg: "test/lab", timeout: 10 * time.Minute},
+	{name: "chaos", pkg: "test/chaos", timeout: 20 * time.Minute},
 	{name: "rest", pkg: "test/e2e", timeout: 20 * time.Minute, args: []string{"-test.run=" + anyKernel}},
 }
 
