@@ -22,6 +22,7 @@ import (
 type looks struct {
 	due      time.Time    // of the next look; zero: none
 	looking  bool         // one is under way
+	began    time.Time    // when that began
 	results  chan picture // where it ends
 	stale    bool         // something changed since it began
 	failures int          // looks that failed in a row
@@ -43,6 +44,15 @@ type picture struct {
 // staleFor is how long looks may be thrown away, one after the other, before
 // the lane closes.
 const staleFor = 5 * time.Second
+
+// stuck tells of a look that should have ended long ago: the lane must not be
+// kept open on what the one before has seen.
+func (l *looks) stuck(now time.Time) error {
+	if took := now.Sub(l.began); l.looking && took > lease {
+		return fmt.Errorf("a look at OVS has not ended after %v", took.Round(time.Millisecond))
+	}
+	return nil
+}
 
 // soon asks for a look after d, or earlier.
 func (s *session) soon(d time.Duration) {
@@ -74,7 +84,7 @@ func (s *session) arm(timer *time.Timer) {
 // look begins to read OVS.
 func (s *session) look() {
 	p := picture{started: time.Now()}
-	s.due, s.looking, s.stale = time.Time{}, true, false
+	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
 	// What the kernel marks from here on is newer than what is read.
 	s.lane.Ask()
 	if p.started.Sub(s.lastFull) > relook {

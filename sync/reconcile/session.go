@@ -169,11 +169,15 @@ func (s *session) run() error {
 }
 
 // tick reads what is cheap, asks for a look when it tells of a change, and
-// renews the lease if OVS answered.
+// renews the lease if OVS answered and looks come to an end.
 func (s *session) tick(ctx context.Context) error {
 	view := s.View()
 	if !view.Open {
 		s.soon(0)
+		return nil
+	}
+	if err := s.stuck(time.Now()); err != nil {
+		s.shut(err)
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
