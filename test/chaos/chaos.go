@@ -27,9 +27,15 @@ import (
 // lease is within which time the lane closes, whatever happens to the daemon.
 const lease = 5 * time.Second
 
-// inFlight is how many frames may be under way when something is replaced: about
-// 50 ms of all flows.
-const inFlight = 120
+const (
+	// inFlight is how much of a flow may be under way when something is
+	// replaced, and be lost.
+	inFlight = 50 * time.Millisecond
+	// takeUp is by how much two runs may differ in what a fault takes from the
+	// flows that it cuts off: the time in which commands run and devices are
+	// taken up again.
+	takeUp = time.Second
+)
 
 // fault is something that goes wrong, and what is promised all the same.
 type fault struct {
@@ -98,10 +104,14 @@ func (r *run) freed() { r.freedAt = r.traffic.now() }
 func (r *run) over()  { r.overAt = r.traffic.now() }
 
 // bar notes that from now on a flow must not arrive.
-func (r *run) bar(flows ...string) {
+func (r *run) bar(flows ...string) error {
 	for _, f := range flows {
+		if !slices.ContainsFunc(r.network.flows, func(g *flow) bool { return g.name == f }) {
+			return fmt.Errorf("there is no flow %s", f)
+		}
 		r.barred = append(r.barred, bar{f, r.traffic.now()})
 	}
+	return nil
 }
 
 // later has fn run at the end, last first, also when the fault fails.

@@ -91,7 +91,9 @@ func (r *run) retagWhile(before time.Duration, bind, free func() error) error {
 	if err := r.ovs("set", "port", "t1", "tag=30"); err != nil {
 		return err
 	}
-	r.bar("A>B", "B>A")
+	if err := r.bar("A>B", "B>A"); err != nil {
+		return err
+	}
 	time.Sleep(holds)
 	r.freed()
 	if err := free(); err != nil {

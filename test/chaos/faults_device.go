@@ -28,7 +28,7 @@ var deviceFaults = []fault{
 		name: "port deleted and added again", promise: "nothing lost of others",
 		concerns: ofC, closes: closesForConcerned,
 		inject: func(r *run) error {
-			return r.sequence(away, r.vsctl("del-port", "br0", "v2"), r.vsctl("add-port", "br0", "v2", "tag=20"))
+			return r.sequence(away, r.barring(r.vsctl("del-port", "br0", "v2")), r.vsctl("add-port", "br0", "v2", "tag=20"))
 		},
 	},
 	{
@@ -56,7 +56,7 @@ var deviceFaults = []fault{
 		concerns: ofC, closes: closesForConcerned,
 		inject: func(r *run) error {
 			ns := r.places["by20"].port.VM
-			return r.sequence(away, r.ip("link set v2 netns "+ns.Name), func() error {
+			return r.sequence(away, r.barring(r.ip("link set v2 netns "+ns.Name)), func() error {
 				if _, err := ns.Exec(context.Background(), "ip", "link", "set", "v2", "netns", r.Hypervisor.Name); err != nil {
 					return err
 				}
@@ -69,7 +69,7 @@ var deviceFaults = []fault{
 		concerns: ofC, closes: closesForConcerned,
 		inject: func(r *run) error {
 			r.traffic.mayBeIn("br1", 20, ofC...)
-			return r.sequence(away, r.vsctl("del-port", "br0", "v2", "--", "add-port", "br1", "v2", "tag=20"),
+			return r.sequence(away, r.barring(r.vsctl("del-port", "br0", "v2", "--", "add-port", "br1", "v2", "tag=20")),
 				r.vsctl("del-port", "br1", "v2", "--", "add-port", "br0", "v2", "tag=20"))
 		},
 	},
@@ -103,6 +103,11 @@ var deviceFaults = []fault{
 			return r.sequence(away, gro("off"), gro("on"))
 		},
 	},
+}
+
+// barring does a thing after which C's flows must not arrive.
+func (r *run) barring(do func() error) func() error {
+	return func() error { return errors.Join(do(), r.bar(ofC...)) }
 }
 
 // sequence does a thing to C's device, and undoes it a while later.

@@ -54,6 +54,11 @@ var openvswitchFaults = []fault{
 		},
 	},
 	{
+		name: "ovsdb-server back with an empty file for 3 s, then with the right one", promise: "no more lost than by OVS alone",
+		closes: closesForAll,
+		inject: emptyDatabase,
+	},
+	{
 		name: "both killed, 2 s later back", promise: "no more lost than by OVS alone, nothing astray",
 		closes: closesForAll,
 		inject: func(r *run) error {
@@ -167,6 +172,30 @@ func (r *run) replaceDatabase() error {
 		return err
 	}
 	return errors.Join(os.Remove(filepath.Join(r.Dir, ".conf.db.~lock~")), os.Rename(db+".new", db))
+}
+
+// emptyDatabase gives OVS a database in which there is nothing for a while.
+func emptyDatabase(r *run) error {
+	db := filepath.Join(r.Dir, "conf.db")
+	create := func() error {
+		if err := os.Rename(db, db+".good"); err != nil {
+			return err
+		}
+		_, err := r.Hypervisor.Exec(context.Background(), "ovsdb-tool", "create", db, "/usr/share/openvswitch/vswitch.ovsschema")
+		return err
+	}
+	r.hit()
+	r.Ovsdb.Kill()
+	if err := errors.Join(create(), r.StartOvsdb(), r.ovs("--no-wait", "init")); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Second)
+	r.over()
+	r.Ovsdb.Kill()
+	if err := errors.Join(os.Rename(db+".good", db), r.StartOvsdb()); err != nil {
+		return err
+	}
+	return r.openLocals()
 }
 
 // spoil has the control socket behave in a manner.

@@ -32,16 +32,13 @@ type report struct {
 // row makes a line of a Markdown table.
 func (o outcome) row() string {
 	with := o.with
-	lost := fmt.Sprint(with.lost)
+	lost := fmt.Sprintf("%d of %d", with.lost, with.sent)
 	if with.ends {
 		lost += fmt.Sprintf(" (%d after the exit)", with.afterDeath)
 	}
 	alone := "-"
 	if o.alone != nil {
-		alone = fmt.Sprint(o.alone.lost)
-		if o.alone.sent != 0 && with.sent != 0 {
-			alone += fmt.Sprintf(" of %d", o.alone.sent)
-		}
+		alone = fmt.Sprintf("%d of %d", o.alone.lost, o.alone.sent)
 	}
 	others := fmt.Sprint(with.lostOthers)
 	if o.alone != nil {
@@ -55,7 +52,7 @@ func (o outcome) row() string {
 	if o.broken != nil {
 		verdict = "**BROKEN**"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %d | %s | %s | %s | %d | %s | %s | %s |\n", with.name, with.promise, verdict, with.sent, lost, alone, others,
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %d | %s | %s | %s |\n", with.name, with.promise, verdict, lost, alone, others,
 		with.wrong+with.stray+with.corrupt, span(with.closedAfter, with.closes != stays), span(with.backAfter, !with.ends), used)
 }
 
@@ -77,15 +74,15 @@ func (r *report) write(path string) error {
 
 Written by %s on %s: Linux %s, Open vSwitch %s, %s datapath, %d CPUs, shared with the traffic.
 
-Steady traffic of %d frames a second in each of %d flows: between two machines, from and to a trunk with VLAN tags pushed and popped,
+Steady traffic of at most %d frames a second in each of %d flows: between two machines, from and to a trunk with VLAN tags pushed and popped,
 and on a second bridge with the same addresses; numbered frames, every byte compared, a receiver at every place of each bridge. The
 figures count frames from before a fault until all was well again. "OVS alone" is the same fault without ovs-xdpd. "Others" are
 flows that the fault itself does not cut off, with the lane and with OVS alone. "Wrong" are frames at a place where they must never be, frames that the lane
 sent to a machine that nobody sends to, and changed frames. "Closed" is when the lane carried its last frame after the fault (for the
 flows concerned), "back" when it carried every flow again after the fault was undone. "Daemon" is CPU in cores, and peak memory.
 
-| fault | promise | | sent | lost with the lane | lost by OVS alone | lost of others | wrong | closed after | back after | daemon |
-|---|---|---|---|---|---|---|---|---|---|---|
+| fault | promise | | lost with the lane | lost by OVS alone | lost of others | wrong | closed after | back after | daemon |
+|---|---|---|---|---|---|---|---|---|---|
 `, "`"+r.command+"`", time.Now().UTC().Format("2 January 2006"), kernelRelease(), r.ovs, r.datapath, runtime.NumCPU(), rate, covered)
 	for _, o := range r.outcomes {
 		b.WriteString(o.row())

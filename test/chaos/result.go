@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
 )
 
 // result is what one run has shown. Frames are counted from before the fault
@@ -22,6 +24,10 @@ type result struct {
 	sent, lost, lostOthers, others int
 	// Of the flows on the bridge beside: what the same OVS did by itself.
 	control, controlLost int
+	// The same as time: each lost frame stands for the time since the one sent
+	// before. This process may be held up, and send more in one run than in
+	// another.
+	lostTime, lostOthersTime, controlTime time.Duration
 	// afterDeath counts frames lost that were sent after the daemon had exited.
 	afterDeath int
 	// wrong counts frames where they must never be, by the lane or otherwise;
@@ -35,6 +41,8 @@ type result struct {
 	elsewhere int
 	// late is for how long a flow that OVS no longer delivers still arrived.
 	late time.Duration
+	// stillLate tells that it did until the end.
+	stillLate bool
 	// closedAfter is when the lane carried its last frame; -1: it did not close.
 	// backAfter is when it carried all flows again; -1: it does not come back.
 	closedAfter, backAfter time.Duration
@@ -52,6 +60,7 @@ func (r *run) collect(res *result, ended time.Duration) {
 	res.evil, res.said, res.notes = t.evil, r.notes, slices.Clone(r.notes)
 	for _, s := range t.streams {
 		var lost []time.Duration
+		var lostTime time.Duration
 		sent := 0
 		for seq, at := range s.sent {
 			if at < r.began || at > ended {
@@ -60,6 +69,7 @@ func (r *run) collect(res *result, ended time.Duration) {
 			sent++
 			if !s.seen[seq] {
 				lost = append(lost, at)
+				lostTime += at - s.sent[max(seq-1, 0)]
 			}
 		}
 		concerned := slices.Contains(r.fault.concerns, s.name)
@@ -67,13 +77,16 @@ func (r *run) collect(res *result, ended time.Duration) {
 		case !s.covered:
 			res.control += sent
 			res.controlLost += len(lost)
+			res.controlTime += lostTime
 		case !concerned:
 			res.others++
 			res.lostOthers += len(lost)
+			res.lostOthersTime += lostTime
 			fallthrough
 		default:
 			res.sent += sent
 			res.lost += len(lost)
+			res.lostTime += lostTime
 		}
 		for _, at := range lost {
 			if r.diedAt != 0 && at > r.diedAt && s.covered {
@@ -84,6 +97,7 @@ func (r *run) collect(res *result, ended time.Duration) {
 			for seq, at := range s.sent {
 				if s.name == b.flow && s.seen[seq] && at > b.from && at < r.overAt {
 					res.late = max(res.late, at-b.from)
+					res.stillLate = res.stillLate || at > r.overAt-20*meterEvery
 				}
 			}
 		}
@@ -130,6 +144,9 @@ func judge(with, alone *result) error {
 	if with.late > lease {
 		broken("what OVS no longer delivers still arrived %v later, promised are %v", with.late, lease)
 	}
+	if with.stillLate && (alone == nil || !alone.stillLate) {
+		broken("what OVS no longer delivers arrived as long as that lasted")
+	}
 	if with.afterDeath > 0 {
 		broken("%d frames were lost that were sent after the daemon's end", with.afterDeath)
 	}
@@ -140,22 +157,22 @@ func judge(with, alone *result) error {
 		broken("no frames were sent")
 	}
 	// What the same OVS lost beside the lane at the same time, or alone.
-	allowed := with.controlLost * with.others / 2
+	allowed := with.controlTime * time.Duration(with.others) / 2
 	total := allowed
 	if alone != nil {
-		allowed = max(allowed, alone.lostOthers)
-		total = max(total, alone.lost)
+		allowed = max(allowed, alone.lostOthersTime)
+		total = max(total, alone.lostTime)
 		if with.dup > alone.dup {
 			broken("%d frames arrived twice, %d with OVS alone", with.dup, alone.dup)
 		}
 	} else if with.dup > 0 {
 		broken("%d frames arrived twice", with.dup)
 	}
-	if with.lostOthers > allowed+inFlight {
-		broken("%d frames of flows that the fault does not concern were lost, with OVS alone %d", with.lostOthers, allowed)
+	if limit := allowed + allowed/10 + time.Duration(with.others)*inFlight; with.lostOthersTime > limit {
+		broken("%d frames of flows that the fault does not concern were lost, %v of flows in all; with OVS alone %v", with.lostOthers, with.lostOthersTime, allowed)
 	}
-	if !f.ownLoss && with.lost > total+total/10+inFlight {
-		broken("%d frames were lost, with OVS alone %d", with.lost, total)
+	if limit := total + total/10 + covered*inFlight + time.Duration(len(f.concerns))*takeUp*lab.Patience(); !f.ownLoss && with.lostTime > limit {
+		broken("%d frames were lost, %v of flows in all; with OVS alone %v", with.lost, with.lostTime, total)
 	}
 	if f.also != nil {
 		errs = append(errs, f.also(with, alone))
