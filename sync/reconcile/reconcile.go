@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
@@ -76,6 +78,16 @@ type refusedDevice struct {
 
 // retryAttach is after how long a refused device is tried again.
 const retryAttach = 30 * time.Second
+
+// stands tells whether the kernel would still refuse a device, which looks like l
+// now. When somebody else's program was in the way, it is the plan that keeps
+// the port out as long as that is there, and no longer.
+func (r refusedDevice) stands(ifindex int, l plan.Link, now time.Time) bool {
+	if errors.Is(r.err, unix.EBUSY) && l.OtherXDP != "" {
+		return false
+	}
+	return l.IfIndex == ifindex && now.Sub(r.at) <= retryAttach
+}
 
 // View is what the loop last saw and did.
 type View struct {
@@ -211,8 +223,8 @@ func (d *Daemon) readLinks(now time.Time) (map[string]plan.Link, error) {
 			return nil, err
 		}
 		for ifindex, r := range d.refused {
-			l, ok := links[r.name]
-			if !ok || l.IfIndex != ifindex || now.Sub(r.at) > retryAttach {
+			l := links[r.name]
+			if !r.stands(ifindex, l, now) {
 				delete(d.refused, ifindex)
 				continue
 			}
