@@ -83,7 +83,7 @@ flows concerned), "back" when it carried every flow again after the fault was un
 
 | fault | promise | | lost with the lane | lost by OVS alone | lost of others | wrong | closed after | back after | daemon |
 |---|---|---|---|---|---|---|---|---|---|
-`, "`"+r.command+"`", time.Now().UTC().Format("2 January 2006"), kernelRelease(), r.ovs, r.datapath, runtime.NumCPU(), rate, covered)
+`, "`"+r.command+"`", time.Now().UTC().Format("2 January 2006"), kernelVersion(), r.ovs, r.datapath, runtime.NumCPU(), rate, covered)
 	for _, o := range r.outcomes {
 		b.WriteString(o.row())
 	}
@@ -102,12 +102,13 @@ flows concerned), "back" when it carried every flow again after the fault was un
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
-func kernelRelease() string {
+func kernelVersion() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return "of unknown version"
 	}
-	return unix.ByteSliceToString(u.Release[:])
+	version, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
+	return version
 }
 
 // describe notes what the network is.

@@ -71,7 +71,7 @@ func TestGuest(t *testing.T) {
 
 	for i, c := range cards {
 		w.run(map[bool]string{false: "offloads", true: "no offloads"}[c.NoOffloads], func(w *world) {
-			vlan := ovs.VLAN(hosts[i].VLAN)
+			vlan := hosts[i].VLAN
 			o := lab.PortOptions{Addr: addr(byte(vlan), 2), Columns: c.Columns}
 			// OVS's userspace datapath loses what a veth leaves unfinished.
 			o.TxChecksum = kernelDatapath && !c.NoOffloads
