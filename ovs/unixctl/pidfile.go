@@ -20,6 +20,9 @@ import (
 type Pidfile struct {
 	path string
 	id   fileID
+	// temporary is where a pidfile is that is not published yet; "" for one
+	// that was.
+	temporary string
 }
 
 // RunningError tells that another process holds the pidfile.
@@ -73,14 +76,41 @@ var creating sync.Mutex
 func CreatePidfile(path string) (*Pidfile, error) {
 	creating.Lock()
 	defer creating.Unlock()
-	p, err := createPidfile(path)
+	p, err := reservePidfile(path)
 	if err != nil {
 		return nil, fmt.Errorf("create pidfile: %w", err)
+	}
+	// From here on nobody else gets as far as replacing path.
+	pid, locked, err := readPidfile(path)
+	switch {
+	case locked:
+		err = &RunningError{Path: path, PID: pid}
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errBadPidfile):
+		err = nil
+	}
+	if err == nil {
+		err = p.publish()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create pidfile: %w", err), p.Remove())
 	}
 	return p, nil
 }
 
-func createPidfile(path string) (*Pidfile, error) {
+// ReservePidfile makes the pidfile of a process that will take the place of the
+// one that holds path: it stays <path>.tmp until Publish, and as long as it is
+// there nobody else can make one. A second such process gets a *RunningError.
+func ReservePidfile(path string) (*Pidfile, error) {
+	creating.Lock()
+	defer creating.Unlock()
+	p, err := reservePidfile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reserve pidfile: %w", err)
+	}
+	return p, nil
+}
+
+func reservePidfile(path string) (*Pidfile, error) {
 	temporary := path + ".tmp"
 	file, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -92,6 +122,14 @@ func createPidfile(path string) (*Pidfile, error) {
 			file.Close()
 		}
 	}()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if isHeld(idOf(info)) {
+		keep = true // closing it would drop our own lock
+		return nil, &RunningError{Path: path, PID: os.Getpid()}
+	}
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
 	if err := syscall.FcntlFlock(file.Fd(), syscall.F_SETLK, &lock); err != nil {
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
@@ -99,34 +137,44 @@ func createPidfile(path string) (*Pidfile, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", temporary, err)
 	}
-	// From here on the temporary file is ours, and nobody else gets as far as
-	// replacing path.
-	pid, locked, err := readPidfile(path)
-	switch {
-	case locked:
-		os.Remove(temporary)
-		return nil, &RunningError{Path: path, PID: pid}
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBadPidfile):
-		os.Remove(temporary)
-		return nil, err
+	// Who held it until a moment ago may have renamed it since it was opened.
+	if now, err := os.Stat(temporary); err != nil || idOf(now) != idOf(info) {
+		return nil, &RunningError{Path: path}
 	}
 	if err := writePid(file); err != nil {
 		os.Remove(temporary)
 		return nil, fmt.Errorf("write %s: %w", temporary, err)
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return nil, err
-	}
 	keep = true
-	p := &Pidfile{path: path, id: idOf(info)}
+	p := &Pidfile{path: path, id: idOf(info), temporary: temporary}
 	held.Lock()
 	defer held.Unlock()
 	held.files[p.id] = file
 	return p, nil
+}
+
+// Publish puts a reserved pidfile in its place, whoever's was there. There is no
+// moment without one.
+func (p *Pidfile) Publish() error {
+	if err := p.publish(); err != nil {
+		return fmt.Errorf("publish pidfile: %w", err)
+	}
+	return nil
+}
+
+func (p *Pidfile) publish() error {
+	if err := os.Rename(p.temporary, p.path); err != nil {
+		return err
+	}
+	p.temporary = ""
+	return nil
+}
+
+// Current tells whether the pidfile is in its place: not when another process
+// has published its own there.
+func (p *Pidfile) Current() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && idOf(info) == p.id
 }
 
 func writePid(file *os.File) error {
@@ -137,8 +185,8 @@ func writePid(file *os.File) error {
 	return err
 }
 
-// Remove deletes the pidfile, unless another file has taken its place, and
-// gives up the lock. Only the first call does anything.
+// Remove deletes the pidfile, published or not, unless another file has taken
+// its place, and gives up the lock. Only the first call does anything.
 func (p *Pidfile) Remove() error {
 	held.Lock()
 	defer held.Unlock()
@@ -148,10 +196,14 @@ func (p *Pidfile) Remove() error {
 	}
 	delete(held.files, p.id)
 	defer file.Close()
-	if info, err := os.Stat(p.path); err != nil || idOf(info) != p.id {
+	path := p.path
+	if p.temporary != "" {
+		path = p.temporary
+	}
+	if info, err := os.Stat(path); err != nil || idOf(info) != p.id {
 		return nil
 	}
-	if err := os.Remove(p.path); err != nil {
+	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove pidfile: %w", err)
 	}
 	return nil

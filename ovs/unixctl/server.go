@@ -190,6 +190,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, running *sync.WaitG
 // is idle for too long, or sends something that is not a request.
 func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	ctx = withPeer(ctx, conn)
 	bounded := &boundedReader{r: conn}
 	dec := json.NewDecoder(bounded)
 	var se session
