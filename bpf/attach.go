@@ -32,6 +32,9 @@ const (
 	ModeSlave
 )
 
+// attaches tells whether a device of that mode has a program of its own.
+func (m Mode) attaches() bool { return m != ModeTarget && m != ModeSlave }
+
 // Flags of linux/bpf.h.
 const (
 	// devBoundOnly is BPF_F_XDP_DEV_BOUND_ONLY: the program is for one device,
@@ -45,7 +48,7 @@ const (
 // attach puts the program on a device. The link is not pinned: it goes with
 // this process, however that ends.
 func (l *Lane) attach(ifindex int, mode Mode) error {
-	if mode == ModeTarget || mode == ModeSlave {
+	if !mode.attaches() {
 		return nil
 	}
 	a := attachment{}
@@ -144,6 +147,18 @@ func unmoved(p *ebpf.Program, size int) error {
 		return fmt.Errorf("the kernel has made %d bytes of a program of %d instructions and moved it, which it can't do safely with a program that is bound to a device", translated, size)
 	}
 	return nil
+}
+
+// remove takes the program off its device, whoever else has the link.
+func (a attachment) remove() error {
+	if !a.shared {
+		return a.close()
+	}
+	err := a.link.Detach()
+	if errors.Is(err, unix.ENOLINK) { // the device is gone
+		err = nil
+	}
+	return errors.Join(err, a.close())
 }
 
 // on tells whether the program is still on the device.

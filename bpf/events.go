@@ -59,5 +59,13 @@ func (l *Lane) ReadEvents(deadline time.Time) ([]Event, error) {
 	}
 }
 
+// WakeReader has a ReadEvents that waits, or else the next one, return at once.
+func (l *Lane) WakeReader() error {
+	if err := l.events.Flush(); err != nil {
+		return fmt.Errorf("wake the reader of events: %w", err)
+	}
+	return nil
+}
+
 // EventsWaiting tells whether events are waiting to be read.
 func (l *Lane) EventsWaiting() bool { return l.events.AvailableBytes() > 0 }

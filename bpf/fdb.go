@@ -62,6 +62,8 @@ type fdb struct {
 	seed    uint64
 	// cleared holds the places that a running program may still be reading.
 	cleared map[place]struct{}
+	// foreign tells that another writer may have cleared any of the free places.
+	foreign bool
 	wait    func() error
 }
 
@@ -159,13 +161,14 @@ func (t *fdb) clear(p place) laneRow {
 
 // settle waits until cleared places may be used again.
 func (t *fdb) settle() error {
-	if len(t.cleared) == 0 {
+	if len(t.cleared) == 0 && !t.foreign {
 		return nil
 	}
 	if err := t.wait(); err != nil {
 		return err
 	}
 	clear(t.cleared)
+	t.foreign = false
 	return nil
 }
 
@@ -176,7 +179,7 @@ func (t *fdb) emptyIn(bucket int) (place, bool) {
 		if *t.keyAt(p) != 0 {
 			continue
 		}
-		if _, wait := t.cleared[p]; !wait {
+		if _, wait := t.cleared[p]; !wait && !t.foreign {
 			return p, true
 		}
 	}
@@ -194,7 +197,7 @@ func (t *fdb) free(key uint64) (place, error) {
 				return p, nil
 			}
 		}
-		if len(t.cleared) == 0 {
+		if len(t.cleared) == 0 && !t.foreign {
 			break
 		}
 		if err := t.settle(); err != nil {

@@ -34,6 +34,19 @@ const (
 	maxPorts     = 1 << 15
 )
 
+func (c *Config) fill() {
+	if c.Rows == 0 {
+		c.Rows = DefaultRows
+	}
+	if c.Ports == 0 {
+		c.Ports = DefaultPorts
+	}
+}
+
+// buckets is how many there are for the rows: half full at most, so that a place
+// is found at once.
+func (c Config) buckets() int { return powerOfTwo(c.Rows * 2 / int(laneLimitsBUCKET_ROWS)) }
+
 // Lane is the loaded data path. Closing it, or the end of the process, takes
 // every program off its device: nothing is pinned.
 type Lane struct {
@@ -46,9 +59,15 @@ type Lane struct {
 	ticks  float64 // jiffies a second
 	names  []string
 	links  map[int]attachment // by ifindex
-	// losses are on the tracepoints of lost frames; lossError is why they are not.
+	layout layout
+	// losses are on the tracepoints of lost frames, with programs of lossColl;
+	// lossError is why they are not.
 	losses    []link.Link
+	lossColl  *ebpf.Collection
 	lossError error
+	// ahead holds programs for one device that were loaded before their device
+	// is taken over, by ifindex.
+	ahead map[int]*ebpf.Program
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
@@ -57,6 +76,8 @@ type attachment struct {
 	link  link.Link
 	bound *ebpf.Program
 	id    uint32
+	// shared tells that another process may have the link, too.
+	shared bool
 }
 
 func (a attachment) close() error {
@@ -69,18 +90,38 @@ func (a attachment) close() error {
 
 // New loads the programs and makes empty tables, with the lane closed.
 func New(cfg Config) (*Lane, error) {
-	if cfg.Rows == 0 {
-		cfg.Rows = DefaultRows
-	}
-	if cfg.Ports == 0 {
-		cfg.Ports = DefaultPorts
-	}
+	cfg.fill()
 	if cfg.Rows < 1 || cfg.Rows > maxRows {
 		return nil, fmt.Errorf("load BPF programs: %d FDB rows: want 1 to %d", cfg.Rows, maxRows)
 	}
 	if cfg.Ports < 1 || cfg.Ports > maxPorts {
 		return nil, fmt.Errorf("load BPF programs: %d ports: want 1 to %d", cfg.Ports, maxPorts)
 	}
+	namespace, err := ownNamespace()
+	if err != nil {
+		return nil, err
+	}
+	return load(layout{
+		buckets: cfg.buckets(),
+		slots:   powerOfTwo(cfg.Ports),
+		seed:    rand.Uint64(),
+		// All programs that share a devmap must be alike in this.
+		scattered: features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil,
+		netns:     namespace,
+	}, nil)
+}
+
+// layout is what the programs know of their tables before they are loaded: the
+// constants in src/maps.h.
+type layout struct {
+	buckets, slots int
+	seed           uint64
+	scattered      bool
+	netns          uint32
+}
+
+// load loads the programs, on new tables but for those that are given, by name.
+func load(of layout, tables map[string]*ebpf.Map) (*Lane, error) {
 	// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK; on later ones
 	// a failure does not matter, on earlier ones loading says so.
 	_ = rlimit.RemoveMemlock()
@@ -93,52 +134,51 @@ func New(cfg Config) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Half full at most, so that a place is found at once.
-	buckets := powerOfTwo(cfg.Rows * 2 / int(laneLimitsBUCKET_ROWS))
-	slots := powerOfTwo(cfg.Ports)
-	seed := rand.Uint64()
-	namespace, err := ownNamespace()
-	if err != nil {
-		return nil, err
-	}
-	// All programs that share a devmap must be alike in this.
-	scattered := features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
-	if scattered {
+	if of.scattered {
 		spec.Programs[laneProgOvsXdp].Flags |= hasFrags
 		spec.Programs[laneProgOvsXdpVeth].Flags |= hasFrags
 	}
 	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
-		spec.Maps[name].MaxEntries = uint32(slots)
+		spec.Maps[name].MaxEntries = uint32(of.slots)
 	}
-	spec.Maps[laneMapFdb].MaxEntries = uint32(buckets)
+	spec.Maps[laneMapFdb].MaxEntries = uint32(of.buckets)
 	for name, value := range map[string]any{
-		laneVarFdbMask:   uint32(buckets - 1),
-		laneVarPortMask:  uint32(slots - 1),
-		laneVarFdbSeed:   seed,
-		laneVarScattered: scattered,
-		laneVarNetns:     namespace,
+		laneVarFdbMask:   uint32(of.buckets - 1),
+		laneVarPortMask:  uint32(of.slots - 1),
+		laneVarFdbSeed:   of.seed,
+		laneVarScattered: of.scattered,
+		laneVarNetns:     of.netns,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set BPF constant %s: %w", name, err)
 		}
 	}
 
-	l := &Lane{spec: spec, names: names, links: make(map[int]attachment)}
+	l := &Lane{spec: spec, names: names, links: make(map[int]attachment), ahead: make(map[int]*ebpf.Program)}
 	// The variant for one device is loaded when there is one, and what not every
 	// kernel takes, by itself.
 	shared := spec.Copy()
 	for _, name := range append(lossPrograms, laneProgOvsXdpVeth) {
 		delete(shared.Programs, name)
 	}
-	if l.coll, err = ebpf.NewCollection(shared); err != nil {
+	if l.coll, err = ebpf.NewCollectionWithOptions(shared, ebpf.CollectionOptions{MapReplacements: tables}); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
 			return nil, fmt.Errorf("load BPF programs: the kernel's verifier refused them: %w", err)
 		}
+		if errors.Is(err, ebpf.ErrMapIncompatible) {
+			return nil, fmt.Errorf("load BPF programs: the tables are shaped otherwise: %w", err)
+		}
 		return nil, fmt.Errorf("load BPF programs (root and Linux 5.15 or later needed): %w", err)
 	}
-	if err := l.open(buckets, slots, seed); err != nil {
+	l.layout = of
+	if err := l.open(of.buckets, of.slots, of.seed); err != nil {
 		return nil, errors.Join(err, l.Close())
+	}
+	if tables == nil {
+		l.lossError = l.watchLosses()
+	} else {
+		l.lossError = l.loadLosses() // on the tracepoints they are from Swap on
 	}
 	return l, nil
 }
@@ -157,14 +197,12 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 	if l.events, err = ringbuf.NewReader(l.coll.Maps[laneMapEvents]); err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
-	if l.ticks, err = l.measureTicks(100 * time.Millisecond); err != nil {
-		return err
-	}
-	l.lossError = l.watchLosses()
-	return nil
+	l.ticks, err = l.measureTicks(100 * time.Millisecond)
+	return err
 }
 
-// Close detaches every program and frees the tables.
+// Close detaches every program and frees the tables, but for those that another
+// process has taken over.
 func (l *Lane) Close() error {
 	var errs []error
 	for _, a := range l.links {
@@ -172,6 +210,9 @@ func (l *Lane) Close() error {
 	}
 	l.links = nil
 	errs = append(errs, l.unwatchLosses())
+	for _, p := range l.ahead {
+		errs = append(errs, p.Close())
+	}
 	if l.events != nil {
 		errs = append(errs, l.events.Close())
 	}

@@ -31,21 +31,32 @@ func (l *Lane) watchLosses() error {
 	if err := l.coll.Variables[laneVarTargetsId].Set(uint32(id)); err != nil {
 		return fmt.Errorf("tell the programs the id of the devmap: %w", err)
 	}
+	if err := l.loadLosses(); err != nil {
+		return err
+	}
+	return l.attachLosses()
+}
+
+func (l *Lane) loadLosses() error {
 	spec := l.spec.Copy()
 	programs := spec.Programs
 	spec.Programs = make(map[string]*ebpf.ProgramSpec)
 	for _, name := range lossPrograms {
 		spec.Programs[name] = programs[name]
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
-	if err != nil {
+	var err error
+	if l.lossColl, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps}); err != nil {
 		return fmt.Errorf("load the programs that see lost frames: %w%s", err, lossHint(err))
 	}
-	defer coll.Close() // the links hold the programs
+	return nil
+}
+
+func (l *Lane) attachLosses() error {
+	defer l.lossColl.Close() // the links hold the programs
 	for _, name := range lossPrograms {
-		lk, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[name]})
+		lk, err := link.AttachTracing(link.TracingOptions{Program: l.lossColl.Programs[name]})
 		if err != nil {
-			return fmt.Errorf("attach %s to the tracepoint %s: %w%s", name, programs[name].AttachTo, err, lossHint(err))
+			return fmt.Errorf("attach %s to the tracepoint %s: %w%s", name, l.spec.Programs[name].AttachTo, err, lossHint(err))
 		}
 		l.losses = append(l.losses, lk)
 	}
@@ -58,6 +69,9 @@ func (l *Lane) unwatchLosses() error {
 		errs = append(errs, lk.Close())
 	}
 	l.losses = nil
+	if l.lossColl != nil {
+		l.lossColl.Close()
+	}
 	return errors.Join(errs...)
 }
 

@@ -91,6 +91,8 @@ type portTable struct {
 	slots []lanePort
 	// cleared holds slots that a running program may still be reading.
 	cleared map[int]struct{}
+	// foreign tells that another writer may have cleared any of the free slots.
+	foreign bool
 	modes   map[int]Mode // by ifindex
 	rules   map[int]Rule // by ifindex, as last written
 }
@@ -131,7 +133,7 @@ func (t *portTable) ifindexAt(slot int) int {
 func (t *portTable) free(ifindex int) (int, bool) {
 	for i := range int(laneLimitsPORT_PROBES) {
 		s := (ifindex + i) & (len(t.slots) - 1)
-		if _, wait := t.cleared[s]; !wait && t.ifindexAt(s) == 0 {
+		if _, wait := t.cleared[s]; !wait && !t.foreign && t.ifindexAt(s) == 0 {
 			return s, true
 		}
 	}
@@ -142,9 +144,13 @@ func (t *portTable) setWord(slot int, w uint64) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule)), w)
 }
 
+func (t *portTable) word(slot int) uint64 {
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule)))
+}
+
 // ruleAt returns the rule of the port in a slot; none when it is closed.
 func (t *portTable) ruleAt(slot int) Rule {
-	if atomic.LoadUint64((*uint64)(unsafe.Pointer(&t.slots[slot].Rule))) == 0 {
+	if t.word(slot) == 0 {
 		return Rule{}
 	}
 	return t.rules[t.ifindexAt(slot)]
@@ -334,7 +340,7 @@ func (l *Lane) RemovePort(ifindex int) error {
 	})
 	var errs []error
 	if a, ok := l.links[ifindex]; ok {
-		if err := a.close(); err != nil {
+		if err := a.remove(); err != nil {
 			errs = append(errs, fmt.Errorf("detach XDP from device %d: %w", ifindex, err))
 		}
 		delete(l.links, ifindex)
@@ -359,12 +365,13 @@ func (l *Lane) RemovePort(ifindex int) error {
 
 // settlePorts waits until slots of removed ports may be used again.
 func (l *Lane) settlePorts() error {
-	if len(l.ports.cleared) == 0 {
+	if len(l.ports.cleared) == 0 && !l.ports.foreign {
 		return nil
 	}
 	if err := l.grace.Wait(); err != nil {
 		return err
 	}
 	clear(l.ports.cleared)
+	l.ports.foreign = false
 	return nil
 }
