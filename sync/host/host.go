@@ -145,6 +145,13 @@ func (h *Host) AskPeers() {
 	h.kernel.tags = false
 }
 
+// AsksPeers tells whether the other ends of veths are asked for that.
+func (h *Host) AsksPeers() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.kernel.tags
+}
+
 // driver names the driver as ethtool does; kinds that the kernel makes up
 // itself need no question.
 func (h *Host) driver(l netlink.Link) string {

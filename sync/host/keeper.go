@@ -16,9 +16,14 @@ type keeper struct {
 	mu       sync.Mutex
 	held     map[int]hold // by ifindex
 	restorer *restorer
+	// inherited is what another process has turned off, and still restores
+	// should it end: see own.
+	inherited map[int]hold
 }
 
-func newKeeper(tool *ethtool) *keeper { return &keeper{tool: tool, held: make(map[int]hold)} }
+func newKeeper(tool *ethtool) *keeper {
+	return &keeper{tool: tool, held: make(map[int]hold), inherited: make(map[int]hold)}
+}
 
 // turnOff turns off what is on of a device's features, and keeps what it was. It
 // may be called again.
@@ -57,6 +62,12 @@ func (k *keeper) turnOff(ifindex int, names []string) error {
 func (k *keeper) restore(ifindex int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if h, ok := k.inherited[ifindex]; ok {
+		if _, _, err := h.restore(k.tool); err != nil {
+			return fmt.Errorf("restore offloads: %w", err)
+		}
+		delete(k.inherited, ifindex)
+	}
 	return k.restoreLocked(ifindex)
 }
 
@@ -80,7 +91,8 @@ func (k *keeper) holds(ifindex int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, ok := k.held[ifindex]
-	return ok
+	_, too := k.inherited[ifindex]
+	return ok || too
 }
 
 // check starts another restorer where the last has ended.
@@ -115,7 +127,8 @@ func (k *keeper) watched() error {
 	return nil
 }
 
-// close restores everything and ends the restorer, which tries again what failed.
+// close restores everything that is its own and ends the restorer, which tries
+// again what failed.
 func (k *keeper) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
