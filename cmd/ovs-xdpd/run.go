@@ -44,25 +44,36 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	if err := os.MkdirAll(rundir, 0o755); err != nil {
 		return fmt.Errorf("make OVS_RUNDIR: %w", err)
 	}
-	pidfile, err := unixctl.CreatePidfile(filepath.Join(rundir, "ovs-xdpd.pid"))
+	pidfile, running, err := claim(filepath.Join(rundir, "ovs-xdpd.pid"), f.Takeover)
 	if err != nil {
-		var running *unixctl.RunningError
-		if errors.As(err, &running) {
-			return fmt.Errorf("another ovs-xdpd is running here, pid %d: stop it first (ovs-appctl -t ovs-xdpd exit)", running.PID)
-		}
 		return err
 	}
 	defer func() { err = errors.Join(err, pidfile.Remove()) }()
 
-	daemon, err := reconcile.New(reconcile.Config{
-		Rundir: rundir,
-		Log:    log,
-		Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads,
-			Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
-		Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts},
-
-		AuditInterval: f.AuditInterval,
-	})
+	started := whoStarted()
+	start := func() (*reconcile.Daemon, error) {
+		cfg := reconcile.Config{
+			Rundir: rundir, Log: log, BPFFS: f.BPFFS, Pidfile: pidfile,
+			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads,
+				Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
+			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts}, InCharge: started.tell,
+			AuditInterval: f.AuditInterval,
+		}
+		if running {
+			d, err := reconcile.Succeed(ctx, cfg)
+			if !errors.Is(err, unixctl.ErrNotRunning) {
+				return d, err
+			}
+			if err := pidfile.Publish(); err != nil { // it has just ended
+				return nil, err
+			}
+		}
+		if f.Takeover {
+			log.Info("no ovs-xdpd runs here that could be taken over: this one starts anew")
+		}
+		return reconcile.New(cfg)
+	}
+	daemon, err := start()
 	if err != nil {
 		return err
 	}
@@ -70,6 +81,7 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 
 	server := unixctl.NewServer("ovs-xdpd", report.Version)
 	report.Reporter{Daemon: daemon, Rundir: rundir}.Register(server, level, exit)
+	daemon.Register(server)
 	socket := filepath.Join(rundir, "ovs-xdpd."+strconv.Itoa(os.Getpid())+".ctl")
 	if err := server.Listen(socket); err != nil {
 		return err
@@ -80,6 +92,28 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	defer func() { err = errors.Join(err, server.Close(), <-served) }()
 
 	log.Info("ovs-xdpd started", "version", report.Version, "pid", os.Getpid(), "rundir", rundir)
-	defer log.Info("ovs-xdpd stopped: every frame goes by OVS")
-	return daemon.Run(ctx)
+	err = daemon.Run(ctx)
+	if daemon.Left() {
+		log.Info("ovs-xdpd stopped: another one has the lane")
+	} else if err == nil {
+		log.Info("ovs-xdpd stopped: every frame goes by OVS")
+	}
+	return err
+}
+
+// claim makes the pidfile. With takeover it tells whether a daemon runs, and
+// then only reserves its place.
+func claim(path string, takeover bool) (p *unixctl.Pidfile, running bool, err error) {
+	p, err = unixctl.CreatePidfile(path)
+	var other *unixctl.RunningError
+	switch {
+	case !errors.As(err, &other):
+		return p, false, err
+	case other.PID == 0:
+		return nil, false, errors.New("another ovs-xdpd is just starting here: wait for it, then try again")
+	case takeover:
+		p, err = unixctl.ReservePidfile(path)
+		return p, true, err
+	}
+	return nil, false, fmt.Errorf("another ovs-xdpd is running here, pid %d: stop it first (ovs-appctl -t ovs-xdpd exit), or take its place (--takeover)", other.PID)
 }

@@ -55,6 +55,28 @@ func (d *Daemon) AuditTotal() Audit {
 	return d.book.total
 }
 
+// audits are the pages of an auditBook, for the daemon that takes over: that
+// does not reopen a lane.
+type audits struct {
+	Bridges map[string]Audit
+	Closed  map[string]string
+	Total   Audit
+}
+
+func (b *auditBook) pages() audits {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return audits{Bridges: maps.Clone(b.bridges), Closed: maps.Clone(b.closed), Total: b.total}
+}
+
+func (b *auditBook) inherit(a audits) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.total = a.Total; a.Bridges != nil {
+		b.bridges, b.closed = a.Bridges, a.Closed
+	}
+}
+
 func (b *auditBook) update(bridge string, change func(*Audit)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

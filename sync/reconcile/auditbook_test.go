@@ -3,6 +3,7 @@
 package reconcile
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,5 +59,31 @@ func TestAuditBook(t *testing.T) {
 				t.Errorf("closed again: %v", again)
 			}
 		})
+	}
+}
+
+// The daemon that takes over goes on with the book: it opens no lane again.
+func TestAuditBookInherited(t *testing.T) {
+	old, heir := &Daemon{}, &Daemon{}
+	heir.book.inherit(old.book.pages()) // nothing yet
+	old.book.count("br0", audit.Differs)
+	old.book.close("br0", "a", Finding{Detail: "wrong"})
+	b, err := json.Marshal(old.book.pages())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages audits
+	if err := json.Unmarshal(b, &pages); err != nil {
+		t.Fatal(err)
+	}
+	heir.book.inherit(pages)
+	heir.book.count("br0", audit.Agrees)
+	heir.book.count("br1", audit.Agrees)
+	br := ovs.Bridge{Name: "br0", UUID: "a", ExternalIDs: map[string]string{plan.KeyOffload: "on"}}
+	if closed, _ := heir.book.settle(&ovs.Snapshot{Bridges: []ovs.Bridge{br}}); closed["br0"] != "wrong" {
+		t.Errorf("closed: %v", closed)
+	}
+	if a, total := heir.Audits()["br0"], heir.AuditTotal(); a.Asked != 2 || a.Mismatches != 1 || total.Asked != 3 {
+		t.Errorf("audit %+v, all together %+v", a, total)
 	}
 }

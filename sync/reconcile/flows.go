@@ -11,6 +11,9 @@ import (
 
 // closeBridge lets all frames of a bridge pass until the next look.
 func (s *session) closeBridge(bridge string) {
+	if s.watching() {
+		return // the other daemon does
+	}
 	for _, p := range s.View().Result.Tables.Ports {
 		if p.Rule.Bridge == bridge {
 			s.in.close(p.IfIndex)

@@ -78,6 +78,9 @@ func (s *session) arm(timer *time.Timer) {
 		timer.Stop()
 		return
 	}
+	if at.Before(s.notBefore) {
+		at = s.notBefore
+	}
 	timer.Reset(max(time.Until(at), 0))
 }
 
@@ -85,8 +88,10 @@ func (s *session) arm(timer *time.Timer) {
 func (s *session) look() {
 	p := picture{started: time.Now()}
 	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
-	// What the kernel marks from here on is newer than what is read.
-	s.lane.Ask()
+	if !s.watching() {
+		// What the kernel marks from here on is newer than what is read.
+		s.lane.Ask()
+	}
 	if p.started.Sub(s.lastFull) > relook {
 		s.observer.ForgetAll()
 		s.links = nil
@@ -120,6 +125,9 @@ func (s *session) looked(p picture) error {
 	s.looking = false
 	s.lastEnd = time.Now()
 	s.lastCost = s.lastEnd.Sub(p.started)
+	if s.watching() {
+		return s.succeed(p)
+	}
 	err := p.err
 	if err == nil && s.stale {
 		if time.Since(s.lastGood) < staleFor {
@@ -143,7 +151,7 @@ func (s *session) looked(p picture) error {
 		s.failures, s.lastGood = 0, s.lastEnd
 		return nil
 	}
-	if errors.Is(err, errRestarted) {
+	if errors.Is(err, errRestarted) || s.prior != nil {
 		return err
 	}
 	s.shut(err)
@@ -152,13 +160,18 @@ func (s *session) looked(p picture) error {
 	return nil
 }
 
-func (s *session) install(p picture) error {
-	snap := p.snap
-	for i := range snap.Bridges {
-		if b := &snap.Bridges[i]; p.unwatched[b.Name] != nil {
+// unwatch leaves out what is known of bridges whose rules can't be watched.
+func (p picture) unwatch() {
+	for i := range p.snap.Bridges {
+		if b := &p.snap.Bridges[i]; p.unwatched[b.Name] != nil {
 			b.Detail, b.DetailError = nil, p.unwatched[b.Name].Error()
 		}
 	}
+}
+
+func (s *session) install(p picture) error {
+	snap := p.snap
+	p.unwatch()
 	links, err := s.readLinks(p.started)
 	if err != nil {
 		return err
@@ -284,10 +297,13 @@ func (s *session) open(started time.Time) error {
 	}
 	s.opened = true
 	s.Daemon.mu.Lock()
-	defer s.Daemon.mu.Unlock()
 	if !s.view.Open {
 		s.log.Info("lane open")
 	}
 	s.view.Open, s.view.Why = true, ""
+	s.Daemon.mu.Unlock()
+	if s.prior != nil {
+		return s.conclude()
+	}
 	return nil
 }

@@ -93,9 +93,50 @@ func (l *losses) tell(links map[string]plan.Link) {
 	}
 }
 
+// sayLosses warns when losses are not seen.
+func (d *Daemon) sayLosses() {
+	if err := d.lane.LossesUnseen(); err != nil {
+		d.log.Warn("frames that are lost on the lane can't be seen: a device that loses them stays on it", "error", err)
+	}
+}
+
+// losing is a loss for the daemon that takes over.
+type losing struct {
+	IfIndex int
+	Frames  uint64
+	Wait    time.Duration
+	// Next is how long it is until the next try, unless one goes on: since
+	// Tried.
+	Next, Tried time.Duration
+	Trying      bool
+}
+
+// list gives all devices, for inherit.
+func (l *losses) list(now time.Time) []losing {
+	var list []losing
+	for ifindex, d := range l.devices {
+		list = append(list, losing{IfIndex: ifindex, Frames: d.frames, Wait: d.wait,
+			Next: d.next.Sub(now), Tried: now.Sub(d.tried), Trying: d.next.IsZero()})
+	}
+	return list
+}
+
+func (l *losses) inherit(list []losing, now time.Time) {
+	for _, one := range list {
+		d := &loss{frames: one.Frames, wait: one.Wait, tried: now.Add(-one.Tried)}
+		if !one.Trying {
+			d.next = now.Add(one.Next)
+		}
+		l.devices[one.IfIndex] = d
+	}
+}
+
 // noteLosses looks which devices the program has closed, and plans without them.
 // The program's events may be lost, so it is called now and then without one.
 func (s *session) noteLosses(now time.Time) {
+	if s.watching() {
+		return // the other daemon does
+	}
 	for _, ifindex := range s.lane.Losing() {
 		c, err := s.lane.Counters(ifindex)
 		if err != nil {
@@ -114,6 +155,9 @@ func (s *session) noteLosses(now time.Time) {
 
 // retryLosses tries the devices again whose time has come. The plan opens them.
 func (s *session) retryLosses(now time.Time) {
+	if s.watching() {
+		return // the other daemon does
+	}
 	for _, ifindex := range s.losses.due(now) {
 		s.lane.RetryPort(ifindex)
 		s.links = nil

@@ -125,3 +125,30 @@ func TestLossesTell(t *testing.T) {
 		t.Errorf("links tell (-want +got):\n%s", d)
 	}
 }
+
+// Who takes over tries a device when this one would have, and waits as long.
+func TestLossesInherited(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l, heir := losses{devices: make(map[int]*loss)}, losses{devices: make(map[int]*loss)}
+	for try := range 4 {
+		l.lost(7, uint64(try), now)
+		now = l.next()
+		l.due(now)
+	}
+	l.lost(7, 16, now)
+	l.lost(8, 1, now)
+	later := now.Add(firstWait)
+	l.due(later) // 8 is being tried
+	heir.inherit(l.list(later), later)
+	if !heir.next().Equal(l.next()) || heir.devices[7].wait != l.devices[7].wait || heir.devices[7].frames != 16 {
+		t.Errorf("inherited %+v, was %+v", *heir.devices[7], *l.devices[7])
+	}
+	for _, x := range []losses{l, heir} {
+		if x.lost(7, 17, later) {
+			t.Error("a loss of a device that waits is new")
+		}
+		if !x.lost(8, 2, later) || x.devices[8].wait != 2*firstWait {
+			t.Errorf("after a try that failed: %+v", *x.devices[8])
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
 	"github.com/ovs-xdp/ovs-xdp/sync/host"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
@@ -36,6 +36,14 @@ type Config struct {
 	// AuditInterval is how often OVS is asked what it would do with a frame; 0
 	// means never.
 	AuditInterval time.Duration
+	// BPFFS is the bpffs through which a lane is taken over.
+	BPFFS string
+	// Pidfile is that of this process. As long as it is in its place, this
+	// daemon is in charge of the lane.
+	Pidfile *unixctl.Pidfile
+	// InCharge, if not nil, is called once: when Run begins, or for a daemon
+	// that takes over, before the other one leaves.
+	InCharge func() error
 }
 
 const (
@@ -64,6 +72,9 @@ type Daemon struct {
 	inbox        inbox
 	book         auditBook
 	opened       bool // the lane was open in this session
+	hand         handover
+	prior        *predecessor // nil: this daemon is in charge
+	notBefore    time.Time    // of the next look
 
 	mu   sync.Mutex
 	view View
@@ -111,29 +122,41 @@ type View struct {
 // New loads the data path, with the lane closed. The caller calls Run, then
 // Close.
 func New(cfg Config) (*Daemon, error) {
+	// Left by a daemon that was killed, with its successor, in a hand-over.
+	if was, err := bpf.RemovePins(pinDir(cfg.BPFFS, cfg.Rundir)); err != nil {
+		cfg.Log.Warn("something is in the way of takeovers", "error", err)
+	} else if was {
+		cfg.Log.Warn("removed what a takeover that was cut off had left pinned", "bpffs", cfg.BPFFS)
+	}
 	lane, err := bpf.New(cfg.Tables)
 	if err != nil {
 		return nil, err
-	}
-	if err := lane.LossesUnseen(); err != nil {
-		cfg.Log.Warn("frames that are lost on the lane can't be seen: a device that loses them stays on it", "error", err)
 	}
 	h, err := host.Open(lane.Owns)
 	if err != nil {
 		return nil, errors.Join(err, lane.Close())
 	}
+	d := newDaemon(cfg, lane, h)
+	d.sayLosses()
+	return d, nil
+}
+
+func newDaemon(cfg Config, lane *bpf.Lane, h *host.Host) *Daemon {
 	return &Daemon{
 		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
 		refused: make(map[int]refusedDevice),
 		losses:  losses{devices: make(map[int]*loss)},
 		inbox:   inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
+		hand:    handover{requests: make(chan handRequest)},
 		view:    View{Why: "starting"},
-	}, nil
+	}
 }
 
 // Close takes every program off its device, and then restores what was turned
-// off of devices.
+// off of devices; but what another daemon has taken over, or this one has not,
+// stays as it is.
 func (d *Daemon) Close() error {
+	d.abandon()
 	return errors.Join(d.lane.Close(), d.host.Close())
 }
 
@@ -147,8 +170,9 @@ func (d *Daemon) View() View {
 // Lane gives access to the tables for reading.
 func (d *Daemon) Lane() *bpf.Lane { return d.lane }
 
-// Run keeps the lane in step with OVS until ctx ends. It returns an error only
-// when it can't go on at all; a lost OVS closes the lane until it is back.
+// Run keeps the lane in step with OVS until ctx ends, or another daemon has taken
+// over: see Left. It returns an error only when it can't go on at all, or can't
+// take over; a lost OVS closes the lane until it is back.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -156,26 +180,42 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.linksChanged, err = d.host.Watch(ctx, d.log); err != nil {
 		return err
 	}
-	var events sync.WaitGroup
-	events.Go(func() { d.inbox.fill(ctx, d.lane, d.log) })
-	defer events.Wait()
-	defer cancel()
+	defer d.stopEvents()
+	if d.prior == nil {
+		d.startEvents()
+		d.inCharge()
+	}
 
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		started := time.Now()
 		d.opened = false
 		err := d.session(ctx)
+		if d.prior != nil {
+			return d.failed(ctx, err)
+		}
+		if errors.Is(err, errLeft) && d.Left() {
+			return nil
+		}
 		if ctx.Err() != nil {
 			break
 		}
 		d.shut(err)
+		if errors.Is(err, errLeft) || errors.Is(err, errBroken) {
+			return err
+		}
 		if d.opened || time.Since(started) > 10*time.Second {
 			backoff = minBackoff
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
+		case r := <-d.hand.requests:
+			if err := d.handOver(ctx, r, nil); errors.Is(err, errLeft) && d.Left() {
+				return nil
+			} else if err != nil {
+				return errors.Join(err, d.lane.Shut())
+			}
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
@@ -257,60 +297,4 @@ func (d *Daemon) turnOffAgain(links map[string]plan.Link) {
 		}
 		links[name] = l
 	}
-}
-
-// inbox collects the kernel's events for the loop.
-type inbox struct {
-	ready  chan struct{}
-	losses chan struct{} // a device loses frames: bpf.Lane.Losing tells which
-	mu     sync.Mutex
-	events []bpf.Event
-}
-
-func (b *inbox) fill(ctx context.Context, lane *bpf.Lane, log *slog.Logger) {
-	for ctx.Err() == nil {
-		events, err := lane.ReadEvents(time.Now().Add(interval))
-		if err != nil {
-			log.Error("events of the data path can't be read; stations are found by polling", "error", err)
-			return
-		}
-		events = slices.DeleteFunc(events, func(e bpf.Event) bool {
-			if e.Loses {
-				wake(b.losses)
-			}
-			return e.Loses
-		})
-		if len(events) == 0 {
-			continue
-		}
-		b.mu.Lock()
-		b.events = append(b.events, events...)
-		b.mu.Unlock()
-		wake(b.ready)
-	}
-}
-
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// take returns what came since the last take.
-func (b *inbox) take() []bpf.Event {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	events := b.events
-	b.events = nil
-	return events
-}
-
-// drain waits until what the kernel has reported so far is in the inbox, or
-// the time is up.
-func (b *inbox) drain(lane *bpf.Lane) []bpf.Event {
-	for deadline := time.Now().Add(confirmWait); lane.EventsWaiting() && time.Now().Before(deadline); {
-		time.Sleep(100 * time.Microsecond)
-	}
-	return b.take()
 }

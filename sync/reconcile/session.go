@@ -117,6 +117,14 @@ func (s *session) run() error {
 			return nil
 		case <-s.db.Lost():
 			return fmt.Errorf("connection to ovsdb-server lost: %w", s.db.Err())
+		case r := <-s.hand.requests:
+			if err := s.handOver(ctx, r, s.stations.lately(time.Now())); err != nil {
+				return err
+			}
+			// This daemon goes on, from a new look.
+			s.stale = true
+			s.observer.ForgetAll()
+			s.soon(0)
 		case <-s.db.Changed():
 			s.stale = true
 			s.closeFirst()
@@ -172,7 +180,7 @@ func (s *session) run() error {
 // renews the lease if OVS answered and looks come to an end.
 func (s *session) tick(ctx context.Context) error {
 	view := s.View()
-	if !view.Open {
+	if !view.Open || s.prior != nil {
 		s.soon(0)
 		return nil
 	}
@@ -230,6 +238,9 @@ const _ = uint(lease - ovsdb.NoticedWithin)
 // closeFirst closes what a change of the database or of a device forbids,
 // before OVS is asked for all the rest.
 func (s *session) closeFirst() {
+	if s.watching() {
+		return // the other daemon does
+	}
 	view := s.View()
 	snap, err := s.db.Read()
 	if err != nil || view.Snapshot == nil {

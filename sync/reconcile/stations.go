@@ -99,6 +99,17 @@ func (s *stations) elsewhere(k bpf.Key, ifindex int, now time.Time) bool {
 	return w != nil && w.seen != 0 && w.seen != ifindex && now.Sub(w.at) < learns
 }
 
+// lately lists the stations that elsewhere may yet speak of.
+func (s *stations) lately(now time.Time) []sighting {
+	var seen []sighting
+	for k, w := range s.waiting {
+		if ago := now.Sub(w.at); w.seen != 0 && ago < learns {
+			seen = append(seen, sighting{Event: bpf.Event{Key: k, IfIndex: w.seen}, Ago: ago})
+		}
+	}
+	return seen
+}
+
 // sweep forgets the stations that were given up long enough ago.
 func (s *stations) sweep(now time.Time) {
 	s.swept = now

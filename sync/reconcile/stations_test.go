@@ -229,3 +229,25 @@ func TestStationsNext(t *testing.T) {
 		t.Errorf("due at %v, want the earliest, %v", n, noon.Add(delays[0]))
 	}
 }
+
+// Who takes over is told of the stations that were seen lately, and knows as
+// long as this one would where OVS may be behind.
+func TestStationsLately(t *testing.T) {
+	s, heir := newStations(), newStations()
+	const here, there = 1, 2
+	s.reported(station(1), noon) // seen nobody knows where
+	s.sighted(bpf.Event{Key: station(2), IfIndex: there}, noon)
+	s.sighted(bpf.Event{Key: station(3), IfIndex: there}, noon.Add(-learns))
+	now := noon.Add(learns / 3)
+	seen := s.lately(now)
+	if len(seen) != 1 || seen[0].Key != station(2) || seen[0].IfIndex != there || seen[0].Ago != learns/3 {
+		t.Fatalf("seen lately: %+v", seen)
+	}
+	heir.sighted(seen[0].Event, now.Add(-seen[0].Ago))
+	for _, after := range []time.Duration{learns / 3, learns - 1, learns} {
+		at := noon.Add(after)
+		if got, want := heir.elsewhere(station(2), here, at), s.elsewhere(station(2), here, at); got != want {
+			t.Errorf("%v after it was seen: elsewhere %v, want %v", after, got, want)
+		}
+	}
+}

@@ -72,6 +72,8 @@ func TestLinuxBond(t *testing.T) {
 	})
 	time.Sleep(500 * time.Millisecond)
 	check(backup)
+	w.takeOver(w.bpffs())
+	check(backup)
 	if !t.Failed() {
 		w.saw("bond of Linux, active-backup")
 	}

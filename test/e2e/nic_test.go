@@ -71,8 +71,16 @@ func TestNIC(t *testing.T) {
 			if len(c.args) == 0 {
 				return
 			}
-			// Whatever was turned off is on again, also after SIGKILL.
+			// What was turned off stays so while another daemon takes over, and
+			// is on again at the end, also after SIGKILL.
 			before := w.offloads(pair[0])
+			w.takeOver(w.bpffs(), c.args...)
+			if now := w.offloads(pair[0]); now != before {
+				t.Errorf("offloads after another daemon has taken over:\n%s\nbefore:\n%s", now, before)
+			}
+			if want == "" {
+				w.laneBetween(vm, far)
+			}
 			w.kill()
 			if want == "" && !strings.Contains(before, "rx-vlan-offload: off") {
 				t.Errorf("on the lane the card has %s", before)

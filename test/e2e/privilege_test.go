@@ -59,6 +59,20 @@ func TestLeastPrivilege(t *testing.T) {
 	if socket.Mode().Perm()&0o027 != 0 {
 		t.Errorf("others may use the control socket: %v", socket.Mode())
 	}
+	// Another one takes over, too, through a bpffs that they may write to.
+	dir := w.bpffs()
+	w.must(os.Chmod(dir, 0o700))
+	if _, err := w.StartDaemonAs(nobody, needed, "--takeover", "--bpffs="+dir); err == nil || !strings.Contains(err.Error(), "let user 65534 write there") {
+		t.Errorf("through a bpffs of root's: %v", err)
+	}
+	w.must(os.Chown(dir, nobody, nobody))
+	heir, err := w.StartDaemonAs(nobody, needed, "--takeover", "--bpffs="+dir)
+	w.must(err)
+	w.must(d.Wait(settle))
+	w.daemon = heir
+	w.noPins(dir)
+	w.laneBetween(a, b)
+	w.laneBetween(up, a)
 	w.stop()
 	w.noPrograms()
 	w.bridgeBetween(a, b)

@@ -38,7 +38,8 @@ var suites = []suite{
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(Ageing|AuditLeavesNoTrace|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
 	"LearningLatency|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
-	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|ToolWithoutDaemon|Why)$"
+	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverWhileOVSChanges|" +
+	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
 // that its version makes no difference to: each runs on one of the kernels, in
