@@ -144,7 +144,7 @@ func (r *run) laneCarries(since time.Duration) (time.Duration, error) {
 			return fmt.Errorf("ovs-xdpd has ended: %w\n%s", r.daemon.Wait(0), r.daemon.Output(20))
 		}
 		status, err := r.daemon.ask("offload/show")
-		return fmt.Errorf("the lane does not carry all flows (%v): error %w, status:\n%s", r.meter.carrying(since), err, status)
+		return fmt.Errorf("the lane does not carry all flows (%v): error %v, status:\n%s", r.meter.carrying(since), err, status)
 	})
 	return at, err
 }

@@ -80,6 +80,8 @@ figures count frames from before a fault until all was well again. "OVS alone" i
 flows that the fault itself does not cut off, with the lane and with OVS alone. "Wrong" are frames at a place where they must never be, frames that the lane
 sent to a machine that nobody sends to, and changed frames. "Closed" is when the lane carried its last frame after the fault (for the
 flows concerned), "back" when it carried every flow again after the fault was undone. "Daemon" is CPU in cores, and peak memory.
+Where B is moved to another VLAN its frames are to be lost. With the userspace datapath of Open vSwitch 3.1 nothing is forwarded
+while ovs-vswitchd is gone, nor while ovsdb-server is: what such faults cost with the lane is the time in which that is closed.
 
 | fault | promise | | lost with the lane | lost by OVS alone | lost of others | wrong | closed after | back after | daemon |
 |---|---|---|---|---|---|---|---|---|---|
