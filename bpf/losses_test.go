@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
@@ -77,8 +76,14 @@ func (w *world) setLoses(n int) {
 }
 
 // live has n frames come from device from, and carries out what the program
-// says of them as a driver does, in rounds of so many.
-func (w *world) live(from int, b []byte, n, round int) {
+// says of them as a driver does. Signals may have more frames come.
+func (w *world) live(from int, b []byte, n int) {
+	w.Helper()
+	w.liveRounds(from, b, n, batch)
+}
+
+// liveRounds does that in rounds of so many frames.
+func (w *world) liveRounds(from int, b []byte, n, round int) {
 	w.Helper()
 	const liveFrames = 1 << 1 // BPF_F_TEST_XDP_LIVE_FRAMES (Linux 5.18)
 	_, err := w.lane.coll.Programs[laneProgOvsXdp].Run(&ebpf.RunOptions{
@@ -88,6 +93,21 @@ func (w *world) live(from int, b []byte, n, round int) {
 	if err != nil {
 		w.Fatalf("run the program on live frames: %v", err)
 	}
+}
+
+// onOneCPU keeps the thread to one CPU: what the other has sent to a device
+// before would count for the device.
+func (w *world) onOneCPU() {
+	w.Helper()
+	var all, one unix.CPUSet
+	w.must(unix.SchedGetaffinity(0, &all))
+	for cpu := range 1024 {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	w.must(unix.SchedSetaffinity(0, &one)) // the thread ends with the test
 }
 
 // gro turns GRO of device n of the first pairs on or off.
@@ -111,7 +131,7 @@ func (w *world) loses(n int, sent, most int) {
 	if to.Lost < uint64(most) || to.Lost > uint64(most+batch) || to.Lost > to.Sent {
 		w.Errorf("%d frames were lost, want %d to %d; sent to the device: %d", to.Lost, most, most+batch, to.Sent)
 	}
-	if from.Lane+from.Frames["loses-frames"] != uint64(sent) || from.Frames["loses-frames"] == 0 {
+	if from.Lane+from.Frames["loses-frames"] < uint64(sent) || from.Frames["loses-frames"] == 0 {
 		w.Errorf("of %d frames %d took the lane, others: %v", sent, from.Lane, from.Frames)
 	}
 	if d := cmp.Diff([]int{w.dev[n]}, w.lane.Losing()); d != "" {
@@ -158,35 +178,36 @@ func TestVethLosesFrames(t *testing.T) {
 	w.port(2, access(10))
 	w.row(keyA, 0, true)
 	w.row(keyB, 2, true)
-	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
+	w.noLosses(2, func() { w.live(0, tagged(), 200) })
 	w.gro(3, "off")
 	first := int(w.counters(0).Lane)
-	w.live(0, tagged(), 1000, batch)
+	w.live(0, tagged(), 1000)
 	w.loses(2, first+1000, 1)
 	w.gro(3, "on")
-	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
+	w.noLosses(2, func() { w.live(0, tagged(), 200) })
 }
 
 // A tap whose queue nobody reads takes frames until it is full.
 func TestTapLosesFrames(t *testing.T) {
 	w := newWorld(t, 2, Config{})
 	queue := w.tap()
+	w.onOneCPU()
 	w.reset()
 	w.port(0, access(10))
 	w.port(2, access(10))
 	w.row(keyA, 0, true)
 	w.row(keyB, 2, true)
 	const sent = 3000 // more than a queue holds
-	w.live(0, tagged(), sent, batch)
+	w.live(0, tagged(), sent)
 	w.loses(2, sent, int(laneLimitsLOSS_BURST))
-	w.live(0, tagged(), 100, batch)
+	w.live(0, tagged(), 100)
 	if c := w.counters(0); c.Frames["loses-frames"] < 100 {
 		t.Errorf("frames take the lane to a device that loses them: %v", c.Frames)
 	}
 	// Nobody reads yet: a retry loses some more, and says so again.
 	lost := w.counters(2).Lost
 	w.lane.RetryPort(w.dev[2])
-	w.live(0, tagged(), 1000, batch)
+	w.live(0, tagged(), 1000)
 	if again := w.counters(2).Lost - lost; again == 0 || again > batch {
 		t.Errorf("a retry lost %d frames, want 1 to %d", again, batch)
 	}
@@ -194,21 +215,28 @@ func TestTapLosesFrames(t *testing.T) {
 		t.Errorf("events of the retry (-want +got):\n%s", d)
 	}
 	w.empty(queue)
-	w.noLosses(2, func() { w.live(0, tagged(), 200, batch) })
+	w.noLosses(2, func() { w.live(0, tagged(), 200) })
 }
 
 // empty reads all frames that wait in a tap's queue, and returns how many.
 func (w *world) empty(queue *os.File) int {
 	w.Helper()
-	buf := make([]byte, 2048)
-	for n := 0; ; n++ {
-		w.must(queue.SetReadDeadline(time.Now().Add(50 * time.Millisecond)))
-		if _, err := queue.Read(buf); errors.Is(err, os.ErrDeadlineExceeded) {
-			return n
-		} else if err != nil {
-			w.Fatal(err)
+	conn, err := queue.SyscallConn()
+	w.must(err)
+	n := 0
+	var failed error
+	w.must(conn.Read(func(fd uintptr) bool {
+		buf := make([]byte, 2048)
+		for ; failed == nil; n++ {
+			_, failed = unix.Read(int(fd), buf)
 		}
+		n--
+		return true
+	}))
+	if !errors.Is(failed, unix.EAGAIN) {
+		w.Fatal(failed)
 	}
+	return n
 }
 
 // A queue that is read, and full now and then, loses frames with OVS as well: its
@@ -217,6 +245,7 @@ func (w *world) empty(queue *os.File) int {
 func TestFullNowAndThen(t *testing.T) {
 	w := newWorld(t, 2, Config{})
 	queue := w.tap()
+	w.onOneCPU()
 	for _, c := range []struct {
 		share  int // one frame in so many is lost
 		closed bool
@@ -231,14 +260,14 @@ func TestFullNowAndThen(t *testing.T) {
 			if rounds == 100 {
 				t.Fatalf("%d frames were sent to a queue that nobody reads, and none was lost", w.counters(2).Sent)
 			}
-			w.live(0, tagged(), batch, batch)
+			w.live(0, tagged(), batch)
 		}
 		holds := int(w.counters(2).Sent - w.counters(2).Lost)
 		for rounds := 0; w.counters(2).Lost < 2*uint64(laneLimitsLOSS_BURST) && rounds < 50; rounds++ {
 			if got := w.empty(queue); got != holds && !c.closed {
 				t.Fatalf("%d frames arrived, want %d", got, holds)
 			}
-			w.live(0, tagged(), holds*c.share/(c.share-1), batch)
+			w.live(0, tagged(), holds*c.share/(c.share-1))
 		}
 		to := w.counters(2)
 		if (len(w.lane.Losing()) > 0) != c.closed || to.Lost < uint64(laneLimitsLOSS_BURST) {
@@ -269,7 +298,8 @@ func TestLossesOfAnotherNamespace(t *testing.T) {
 	if first.dev[2] != second.dev[2] {
 		t.Fatalf("devices are %v and %v: the test shows nothing", first.dev, second.dev)
 	}
-	second.enter(t).live(0, tagged(), 3000, batch)
+	second.enter(t).onOneCPU()
+	second.live(0, tagged(), 3000)
 	second.loses(2, 3000, int(laneLimitsLOSS_BURST))
 	if got, c := first.lane.Losing(), first.counters(2); len(got) != 0 || c.Lost != 0 {
 		t.Errorf("devices that lose frames in the other namespace: %v, lost %d", got, c.Lost)

@@ -26,7 +26,7 @@ enum limits {
 	BOND_LEGS = 16,
 	/* A full queue loses frames whoever fills it, OVS or the lane, and TCP finds
 	 * out that way how much it may send: a device may lose one frame in so
-	 * many, and so many more, before no frame is sent to it. */
+	 * many, and so many more on each CPU, before no frame is sent to it. */
 	LOSS_SHARE = 4,
 	LOSS_BURST = 512,
 };

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,8 +19,8 @@ import (
 )
 
 // queueLoses is how many frames a device may lose because its queue is full,
-// before its port is closed (LOSS_BURST in bpf/src/layout.h).
-const queueLoses = 512
+// before its port is closed (LOSS_BURST in bpf/src/layout.h, on each CPU).
+var queueLoses = uint64(512 * runtime.NumCPU())
 
 // underWay is how many frames a device may lose before the program is seen to
 // close it: those of one round of a driver (NAPI_POLL_WEIGHT of the kernel) on
