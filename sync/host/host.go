@@ -11,6 +11,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -28,6 +29,10 @@ type Host struct {
 	kernel kernel
 	mu     sync.Mutex
 	static map[int]traits // by ifindex
+	// watchOthers begins to tell of devices in other network namespaces; nil
+	// before Watch. deaf: that is not allowed.
+	watchOthers func()
+	deaf        bool
 }
 
 // traits are what a device keeps for life.
@@ -122,7 +127,14 @@ func (h *Host) Links() (map[string]plan.Link, error) {
 	}
 	h.static = known
 	if len(veths) > 0 {
-		peers, err := readPeers(h.tool.bits, veths)
+		if h.watchOthers != nil {
+			h.watchOthers()
+		}
+		asked := veths
+		if h.deaf {
+			asked = slices.DeleteFunc(slices.Clone(veths), func(v *netlink.LinkAttrs) bool { return v.NetNsID != -1 })
+		}
+		peers, err := readPeers(h.tool.bits, asked)
 		if err != nil {
 			return nil, err
 		}

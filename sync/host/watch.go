@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -23,31 +24,37 @@ func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, er
 		default:
 		}
 	}
-	if err := h.watchLinks(ctx, log, signal); err != nil {
-		return nil, err
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	if err != nil {
+		return nil, fmt.Errorf("watch network devices: %w", err)
 	}
+	listen(ctx, log, s, signal)
+	h.mu.Lock()
+	h.watchOthers = sync.OnceFunc(func() { h.watchNamespaces(ctx, log, signal) })
+	h.mu.Unlock()
 	if err := h.watchFeatures(ctx, log, signal); err != nil {
 		return nil, err
 	}
 	return changed, nil
 }
 
-// watchLinks tells of the devices here, and on a kernel where the other ends
-// of veths are read, of those in other network namespaces.
-func (h *Host) watchLinks(ctx context.Context, log *slog.Logger, signal func()) error {
+// watchNamespaces tells of the devices in other network namespaces, where the
+// other ends of veths are. Without the right to, those are not asked, since what
+// they said may no longer hold.
+func (h *Host) watchNamespaces(ctx context.Context, log *slog.Logger, signal func()) {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
-	if err != nil {
-		return fmt.Errorf("watch network devices: %w", err)
-	}
-	if !h.kernel.tags || !h.kernel.features {
-		err := unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1)
-		if err != nil {
+	if err == nil {
+		if err = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1); err != nil {
 			s.Close()
-			return fmt.Errorf("watch network devices of other namespaces: %w", err)
 		}
 	}
+	if err != nil {
+		h.deaf = true
+		log.Warn("veths with the other end in another network namespace stay with OVS: devices there can't be watched "+
+			"(CAP_NET_BROADCAST), nor asked (CAP_SYS_ADMIN)", "error", err)
+		return
+	}
 	listen(ctx, log, s, signal)
-	return nil
 }
 
 // watchFeatures tells when a device's XDP features change, as those of a veth
