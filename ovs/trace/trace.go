@@ -48,6 +48,9 @@ type Trace struct {
 	// Failed is why the rules could not be followed to their end, so that the
 	// frame is dropped; "" when they could.
 	Failed string
+	// Hairpin tells that NORMAL has dropped it: the destination is known on the
+	// port that the frame comes from.
+	Hairpin bool
 	// SlowPath tells that ovs-vswitchd would handle each such frame itself.
 	SlowPath bool
 }
@@ -59,6 +62,7 @@ const (
 	actionsLine  = "Datapath actions: "
 	failedLine   = "Translation failed ("
 	failedEnd    = "), packet is dropped."
+	hairpinLine  = "-> learned port is input port, dropping"
 	slowLine     = "This flow is handled by the userspace slow path because it:"
 )
 
@@ -92,6 +96,7 @@ func parse(text string) (Trace, error) {
 		if strings.HasPrefix(lines[i], flowLine) || strings.HasPrefix(lines[i], megaflowLine) || strings.HasPrefix(lines[i], actionsLine) {
 			return t, fmt.Errorf("line %d: %.40q comes before %q", i+1, lines[i], finalLine)
 		}
+		t.Hairpin = t.Hairpin || strings.TrimSpace(lines[i]) == hairpinLine
 	}
 	if len(lines) < i+3 {
 		return t, errors.New("it ends before the actions")

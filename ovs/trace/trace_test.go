@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 		"native-tagged-3.1":   {Actions: []Action{push10, out(6, "6")}, Megaflow: l2("7", pair("02", "06"))},
 		"flood-3.1": {Actions: []Action{push20, out(1, "1"), out(3, "3"), out(6, "6"), out(2, "2"), out(5, "5"), out(9, "9"), out(12, "12"),
 			{Kind: ToBond, Bond: 2, Text: "lb_output(2)"}}, Megaflow: l2("6", pair("03", "0f"))},
-		"hairpin-3.1":   {Megaflow: l2("1", "dl_vlan=10,"+pair("04", "04"))},
+		"hairpin-3.1":   {Megaflow: l2("1", "dl_vlan=10,"+pair("04", "04")), Hairpin: true},
 		"no-port-3.1":   {Megaflow: l2("99", pair("01", "02"))},
 		"bond-3.1":      {Actions: []Action{push10, out(9, "9")}, Megaflow: l2("3", pair("01", "08"))},
 		"lb-output-3.1": {Actions: []Action{push10, {Kind: ToBond, Bond: 2, Text: "lb_output(2)"}}, Megaflow: l2("3", pair("01", "0b"))},

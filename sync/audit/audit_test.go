@@ -55,6 +55,7 @@ func TestJudge(t *testing.T) {
 		dst     byte // the destination, from station 1
 		change  func(t *plan.Tables)
 		actions string
+		hairpin bool
 		want    Outcome
 		said    string
 	}{
@@ -88,6 +89,18 @@ func TestJudge(t *testing.T) {
 		{name: "declared, not learned", dst: 2, change: declare, actions: "push_vlan(vid=10,pcp=0)," + up + ",pop_vlan," + v2 + "," + v6, want: Agrees},
 		{name: "declared, and flooded elsewhere", dst: 2, change: declare, actions: v6 + "," + vx, want: Differs},
 		{name: "declared, and dropped", dst: 2, change: declare, actions: "drop", want: Differs},
+		{name: "declared, and spoofed by the source's own declared port", dst: 2, change: func(t *plan.Tables) {
+			declare(t)
+			t.Port(1).Rule.Declared = true
+		}, hairpin: true, actions: "drop", want: Agrees, said: "drops it"},
+		{name: "declared, and dropped though the source's port is declared", dst: 2, change: func(t *plan.Tables) {
+			declare(t)
+			t.Port(1).Rule.Declared = true
+		}, actions: "drop", want: Differs},
+		{name: "declared, and spoofed by the source's own undeclared port", dst: 2, change: declare, hairpin: true, actions: "drop", want: Differs},
+		{name: "not declared, and on the source's own declared port", dst: 2, change: func(t *plan.Tables) {
+			t.Port(1).Rule.Declared = true
+		}, hairpin: true, actions: "drop", want: Differs},
 		{name: "declared, and learned on an undeclared port", dst: 2, change: declare, actions: v6, want: Differs},
 		{name: "declared, and spoofed on a declared port", dst: 2, change: func(t *plan.Tables) {
 			declare(t)
@@ -105,7 +118,11 @@ func TestJudge(t *testing.T) {
 			if q.Verdict = Verdict(&tables, q); q.Verdict.IfIndex == 0 {
 				t.Fatalf("the lane passes the frame: %+v", q.Verdict)
 			}
-			tr, err := trace.Parse("Flow: a\nFinal flow: unchanged\nMegaflow: b\nDatapath actions: " + tt.actions)
+			hairpin := ""
+			if tt.hairpin {
+				hairpin = " 0. priority 0\n    NORMAL\n     -> learned port is input port, dropping\n"
+			}
+			tr, err := trace.Parse("Flow: a\n" + hairpin + "Final flow: unchanged\nMegaflow: b\nDatapath actions: " + tt.actions)
 			if err != nil {
 				t.Fatal(err)
 			}

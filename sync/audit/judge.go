@@ -42,7 +42,7 @@ const (
 // Where the lane may differ from OVS by intention, it agrees: a bond's member
 // is chosen by a hash of the sender's own, and a station that is declared
 // (attached-mac) is sent to before OVS has learned it, also while another
-// declared port shows its address.
+// declared port shows its address, and from that port.
 func Judge(t *plan.Tables, q Question, a Answer) (Outcome, string) {
 	sent, others, err := a.Trace.Sent(q.Frame.VID)
 	if err != nil {
@@ -56,7 +56,10 @@ func Judge(t *plan.Tables, q Question, a Answer) (Outcome, string) {
 	said := j.describe(sent, others)
 	i := slices.IndexFunc(t.Rows, func(r plan.Row) bool { return r.Key == q.Destination() })
 	declared := i >= 0 && t.Rows[i].Declared
+	in := t.Port(q.Frame.IfIndex)
 	switch {
+	case declared && a.Trace.Hairpin && len(sent)+len(others) == 0 && in != nil && in.Rule.Declared:
+		return Agrees, said
 	case len(others) > 0 || len(sent) == 0:
 		return Differs, said
 	case len(sent) == 1:

@@ -31,6 +31,9 @@ func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, er
 	listen(ctx, log, s, signal)
 	h.mu.Lock()
 	h.watchOthers = sync.OnceFunc(func() { h.watchNamespaces(ctx, log, signal) })
+	if !h.kernel.tags || !h.kernel.features {
+		h.watchOthers()
+	}
 	h.mu.Unlock()
 	if err := h.watchFeatures(ctx, log, signal); err != nil {
 		return nil, err
