@@ -44,9 +44,10 @@ const (
 	beginLimit = 2 * time.Minute
 	// takeLimit is how long the loop may take to stop writing.
 	takeLimit = 10 * time.Second
-	// handLimit is how long a successor may take until it is in charge. After
-	// that the lease has run out anyway.
-	handLimit = lease
+	// handLimit is how long a successor may take until it is in charge. One that
+	// takes longer than the lease has closed the lane, but is not stopped at once:
+	// on a busy machine the lane would be closed for longer without it.
+	handLimit = 2 * lease
 )
 
 // handover is a daemon's side of giving its lane away.

@@ -7,11 +7,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab"
 )
 
-// under sends frames from a station all the while fn runs, and checks that all
-// of them took the lane, but for keep-alive frames.
-func (w *world) under(s station, f []byte, fn func()) {
+// under sends frames from a station to a port all the while fn runs, and checks
+// that all of them took the lane, but for keep-alive frames.
+func (w *world) under(s station, to *lab.Port, f []byte, fn func()) {
 	w.t.Helper()
 	before, began := w.counts(), time.Now()
 	stop := make(chan struct{})
@@ -28,16 +30,44 @@ func (w *world) under(s station, f []byte, fn func()) {
 			failed = errors.Join(failed, s.port.Send(f))
 		}
 	})
+	var got uint64
+	var receiving sync.WaitGroup
+	receiving.Go(func() {
+		for stopped := false; ; {
+			if _, err := to.Recv(quiet); err == nil {
+				got++
+				continue
+			}
+			if stopped {
+				return
+			}
+			select {
+			case <-stop:
+				stopped = true // and once more
+			default:
+			}
+		}
+	})
 	fn()
 	close(stop)
 	sending.Wait()
+	receiving.Wait()
 	w.must(failed)
-	for range w.ports { // each of them may have many
-		w.drain(quiet)
-	}
 	p := before.to(w.counts(), s.port.Name)
-	if keepAlives := p.reasons["keepalive"]; p.lane+keepAlives != n || keepAlives > uint64(time.Since(began)/(4*time.Second))+2 {
-		w.t.Errorf("%d frames from %s: %s", n, s.port.Name, p)
+	w.ofStarved(&p)
+	if keepAlives := p.reasons["keepalive"]; got != n || p.lane+keepAlives != n || keepAlives > uint64(time.Since(began)/(4*time.Second))+2 {
+		w.t.Errorf("%d frames from %s, %d arrived at %s: %s", n, s.port.Name, got, to.Name, p)
+	}
+}
+
+// ofStarved takes the frames that met a closed lease for ones of the lane where
+// the machine is starved of CPU: there it closes for a while, as it should.
+func (w *world) ofStarved(p *paths) {
+	if n := p.reasons["lease"]; n > 0 && lab.Patience() > 1 {
+		w.t.Logf("the lane closed on a machine that is starved of CPU: %s", *p)
+		p.lane, p.passed = p.lane+n, p.passed-n
+		p.rules -= n
+		delete(p.reasons, "lease")
 	}
 }
 
@@ -57,8 +87,11 @@ func TestTakeoverOfPorts(t *testing.T) {
 	for _, s := range []station{vm, target, native, inside} {
 		w.announce(s, "lane")
 	}
-	for _, to := range []station{far, target, native} {
-		w.under(vm, vm.frameTo(to.mac), func() { w.takeOver(dir) })
+	for _, to := range []struct {
+		station
+		at *lab.Port
+	}{{far, active}, {target, target.port}, {native, trunk}} {
+		w.under(vm, to.at, vm.frameTo(to.mac), func() { w.takeOver(dir) })
 	}
 	out, in := vm.frameTo(far.mac), far.frameTo(vm.mac)
 	w.lane(vm.port, active, out, far.out(out, 0))

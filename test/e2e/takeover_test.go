@@ -184,13 +184,14 @@ func TestTakeover(t *testing.T) {
 	if s.received.Load() != s.sent.Load() || s.doubled.Load() != 0 || s.alien.Load() != 0 {
 		t.Errorf("%d frames of %d arrived, %d twice, %d of others", s.received.Load(), s.sent.Load(), s.doubled.Load(), s.alien.Load())
 	}
+	w.ofStarved(&p)
 	keepAlives := uint64(took/(4*time.Second)) + 2
 	for reason, n := range p.reasons {
 		if reason != "lane" && (reason != "keepalive" || n > keepAlives) {
 			t.Errorf("%d frames passed to OVS: %s (at most %d keep-alive frames are due)", n, reason, keepAlives)
 		}
 	}
-	if n := uint64(s.sent.Load()); p.lane+p.passed != n || p.rules != p.passed || p.sent["v2"] != p.lane {
+	if n := uint64(s.sent.Load()); p.lane+p.passed != n || p.rules != p.passed || p.sent["v2"] != p.lane && lab.Patience() == 1 {
 		t.Errorf("%d frames were sent; %s", n, p)
 	}
 	w.laneBetween(a, b)
