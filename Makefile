@@ -54,7 +54,7 @@ test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNEL
 	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)' $(if $(FULL),-full)
 
 matrix: packages-kernels build ## write into the README what the tests see working on Debian's kernels (root)
-	@$(GO) run ./test/kernels test -parallel -cpus 1 -suites e2e -matrix
+	@$(GO) run ./test/kernels test -parallel -cpus 1 -suites e2e -full -matrix
 
 KERNEL ?= 6.12
 CMD ?=
