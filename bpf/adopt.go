@@ -12,10 +12,10 @@ import (
 )
 
 // Adopt loads the programs on the tables that another process has pinned in dir
-// (PinTables). They keep their sizes. The Lane may be read from, no more, until
+// (PinTables). They keep their sizes, whatever cfg says. The Lane may be read from, no more, until
 // the other process has stopped writing and AdoptPorts has made this one their
 // writer.
-func Adopt(dir string) (*Lane, error) {
+func Adopt(dir string, cfg Config) (*Lane, error) {
 	of, err := openLayout(dir)
 	if err != nil {
 		return nil, fmt.Errorf("adopt tables in %s: %w", dir, err)
@@ -39,7 +39,7 @@ func Adopt(dir string) (*Lane, error) {
 			return nil, fmt.Errorf("adopt table %s (%s) in %s: %w", name, m.Type, dir, err)
 		}
 	}
-	return load(of, tables)
+	return load(of, cfg.FinishChecksums, tables)
 }
 
 // Sized tells whether the tables are as large as New would make them.

@@ -23,6 +23,8 @@ type Counters struct {
 	// Sent counts frames redirected to the port, Lost those that the kernel or
 	// the device then did not take.
 	Sent, Lost uint64
+	// Finished counts, of Lane, frames whose L4 checksum the program finished.
+	Finished uint64
 	// EventsLimited and EventsLost count new and moved sources that the
 	// daemon was not told of: over the port's budget, ring buffer full.
 	EventsLimited, EventsLost uint64
@@ -77,6 +79,7 @@ func (l *Lane) Counters(ifindex int) (Counters, error) {
 		c.PassedBytes += cpu.Bytes[2]
 		c.Sent += cpu.Sent
 		c.Lost += cpu.Lost
+		c.Finished += cpu.Finished
 		c.EventsLimited += cpu.EventsLimited
 		c.EventsLost += cpu.EventsLost
 	}

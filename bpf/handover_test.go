@@ -65,7 +65,7 @@ func handed(t *testing.T) (*world, map[int]Mode) {
 		w.must(w.lane.AddPort(w.dev[n], modes[w.dev[n]]))
 	}
 	w.rule(0, access(10))
-	w.rule(2, native(NativeUntagged, 10).with(func(r *Rule) { r.Protected, r.Checksum, r.Declared = true, true, true }))
+	w.rule(2, native(NativeUntagged, 10).with(func(r *Rule) { r.Protected, r.Checksum, r.Declared, r.Finish = true, true, true, true }))
 	w.rule(4, trunk(10, 20).with(func(r *Rule) { r.Bundle = w.dev[2]; r.MaxFrame = 9014 }))
 	w.rule(6, access(10).with(func(r *Rule) { r.Legs = [Legs]int{3: w.dev[4], 4: w.dev[2]} }))
 	w.must(w.lane.Open(time.Hour))
@@ -81,7 +81,7 @@ func handed(t *testing.T) (*world, map[int]Mode) {
 func (w *world) adopt(dir string, modes map[int]Mode) *Lane {
 	w.Helper()
 	w.must(w.lane.PinTables(dir))
-	heir, err := Adopt(dir)
+	heir, err := Adopt(dir, Config{})
 	w.must(err)
 	for ifindex, mode := range modes {
 		w.must(heir.LoadAhead(ifindex, mode))
@@ -291,7 +291,7 @@ func TestAdoptRefuses(t *testing.T) {
 			dir := pins(t)
 			w.must(w.lane.PinTables(dir))
 			w.must(step.alter(dir))
-			heir, err := Adopt(dir)
+			heir, err := Adopt(dir, Config{})
 			if err == nil {
 				w.must(heir.Close())
 				t.Fatal("adopted")

@@ -23,10 +23,13 @@ type Config struct {
 	Rows int
 	// Ports is how many devices may be on the lane; 0 means DefaultPorts.
 	Ports int
+	// FinishChecksums has the program finish L4 checksums that senders left to
+	// their devices, where it can (see Rule.Finish).
+	FinishChecksums bool
 }
 
 // Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 640 bytes
-// and 288 more per CPU.
+// and 296 more per CPU.
 const (
 	DefaultRows  = 65536
 	DefaultPorts = 1024
@@ -108,7 +111,7 @@ func New(cfg Config) (*Lane, error) {
 		// All programs that share a devmap must be alike in this.
 		scattered: features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil,
 		netns:     namespace,
-	}, nil)
+	}, cfg.FinishChecksums, nil)
 }
 
 // layout is what the programs know of their tables before they are loaded: the
@@ -121,7 +124,8 @@ type layout struct {
 }
 
 // load loads the programs, on new tables but for those that are given, by name.
-func load(of layout, tables map[string]*ebpf.Map) (*Lane, error) {
+// finish has them finish checksums.
+func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 	// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK; on later ones
 	// a failure does not matter, on earlier ones loading says so.
 	_ = rlimit.RemoveMemlock()
@@ -147,6 +151,7 @@ func load(of layout, tables map[string]*ebpf.Map) (*Lane, error) {
 		laneVarPortMask:  uint32(of.slots - 1),
 		laneVarFdbSeed:   of.seed,
 		laneVarScattered: of.scattered,
+		laneVarFinish:    finish,
 		laneVarNetns:     of.netns,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {

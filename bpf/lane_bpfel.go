@@ -37,7 +37,7 @@ const (
 type laneLimits uint32
 
 const (
-	laneLimitsLAYOUT_VERSION     laneLimits = 2
+	laneLimitsLAYOUT_VERSION     laneLimits = 3
 	laneLimitsPORT_PROBES        laneLimits = 8
 	laneLimitsBUCKET_ROWS        laneLimits = 4
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
@@ -71,6 +71,7 @@ type lanePortCounters struct {
 	EventsLost    uint64
 	Lost          uint64
 	Settled       uint64
+	Finished      uint64
 }
 
 type lanePortRule struct {
@@ -159,6 +160,7 @@ const (
 	laneRuleFlagRULE_BOND            laneRuleFlag = 1024
 	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 2048
 	laneRuleFlagRULE_SCATTERED       laneRuleFlag = 4096
+	laneRuleFlagRULE_FINISH          laneRuleFlag = 8192
 )
 
 // Names of all BPF objects in the ELF.
@@ -185,6 +187,7 @@ const (
 	laneVarExportRuleFlag  = "export_rule_flag"
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
+	laneVarFinish          = "finish"
 	laneVarLease           = "lease"
 	laneVarNetns           = "netns"
 	laneVarNever           = "never"
@@ -267,6 +270,7 @@ type laneVariableSpecs struct {
 	ExportRuleFlag  *ebpf.VariableSpec `ebpf:"export_rule_flag"`
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
+	Finish          *ebpf.VariableSpec `ebpf:"finish"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
 	Never           *ebpf.VariableSpec `ebpf:"never"`
@@ -326,6 +330,7 @@ type laneVariables struct {
 	ExportRuleFlag  *ebpf.Variable `ebpf:"export_rule_flag"`
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
+	Finish          *ebpf.Variable `ebpf:"finish"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
 	Netns           *ebpf.Variable `ebpf:"netns"`
 	Never           *ebpf.Variable `ebpf:"never"`

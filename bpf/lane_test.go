@@ -32,6 +32,8 @@ type laneTest struct {
 	reason string
 	// leaves is the frame as it leaves the program; nil: as it came.
 	leaves []byte
+	// finished tells that its checksum is finished on the way.
+	finished bool
 	// to is the device it leaves to, if not 1.
 	to int
 	// event is what the daemon is told, its IfIndex being the number of the
@@ -133,6 +135,9 @@ func (w *world) counted(n int, c laneTest, target bool) {
 			frames, bytes = &want.Would, &want.WouldBytes
 		}
 		*frames, *bytes = 1, uint64(len(c.frame))
+		if c.finished {
+			want.Finished = 1
+		}
 	}
 	if target && c.reason == "lane" {
 		want.Sent = 1

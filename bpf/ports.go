@@ -52,6 +52,11 @@ type Rule struct {
 	Scattered bool
 	// Checksum guards against frames whose L4 checksum is not finished.
 	Checksum bool
+	// Finish tells that redirected frames from the port never take a socket
+	// buffer along, in which their checksum would stay marked as unfinished: the
+	// program may finish it. Where the program can tell by itself it need not be
+	// set.
+	Finish bool
 	// VLANMode and VID (Port:tag) say which VLAN a frame is in; VLANs holds
 	// those whose frames are looked at.
 	VLANMode VLANMode
@@ -178,6 +183,7 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Legs != [Legs]int{}, laneRuleFlagRULE_BOND},
 		{r.Reflects, laneRuleFlagRULE_REFLECTS},
 		{r.Scattered, laneRuleFlagRULE_SCATTERED},
+		{r.Finish, laneRuleFlagRULE_FINISH},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},

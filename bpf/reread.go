@@ -82,7 +82,7 @@ func (l *Lane) unpack(slot int) Rule {
 		Watch: has(laneRuleFlagRULE_WATCH), Ingress: has(laneRuleFlagRULE_INGRESS), Egress: has(laneRuleFlagRULE_EGRESS),
 		Observe: has(laneRuleFlagRULE_OBSERVE), Protected: has(laneRuleFlagRULE_PROTECTED),
 		Declared: has(laneRuleFlagRULE_DECLARED), Checksum: has(laneRuleFlagRULE_CHECKSUM),
-		Reflects: has(laneRuleFlagRULE_REFLECTS), Scattered: has(laneRuleFlagRULE_SCATTERED),
+		Reflects: has(laneRuleFlagRULE_REFLECTS), Scattered: has(laneRuleFlagRULE_SCATTERED), Finish: has(laneRuleFlagRULE_FINISH),
 		VID: ovs.VLAN(w.Vid), VLANs: p.Vlans, MaxFrame: int(w.MaxFrame), Bridge: w.Bridge,
 		KeepAlive: time.Duration(float64(w.Keepalive) * float64(int(1)<<laneLimitsSTAMP_SHIFT) / l.ticks * float64(time.Second)),
 	}

@@ -38,6 +38,7 @@ struct route {
 	__u32 slot;
 	__u16 vid;
 	enum tag_action tag;
+	struct unfinished rest;
 };
 
 union rule_copy {
@@ -214,7 +215,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_TOO_LONG;
 	if (f->scattered && !(out.flags & RULE_SCATTERED))
 		return REASON_SCATTERED;
-	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f))
+	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f, &route->rest) &&
+	    !checksum_may_finish(ctx, f, &in, &route->rest))
 		return REASON_CHECKSUM;
 
 	if (in.flags & RULE_OBSERVE)
@@ -301,9 +303,18 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
 			reason = REASON_NO_DEVICE;
+		else if (finish && route.rest.len && !checksum_compute(ctx, &route.rest))
+			reason = REASON_CHECKSUM;
 		else if ((route.tag == TAG_POP && !tag_pop(ctx)) ||
 			 (route.tag == TAG_PUSH && !tag_push(ctx, route.vid)))
 			reason = REASON_NO_HEADROOM;
+		else if (finish && route.rest.len) {
+			/* Last of all: what passes takes its mark along. */
+			if (!checksum_store(ctx, &route.rest, route.tag == TAG_POP ? -TAG_LEN :
+							      route.tag == TAG_PUSH ? TAG_LEN : 0))
+				return XDP_ABORTED; /* cannot happen: it was read there */
+			c->finished++;
+		}
 	}
 	c->frames[reason < REASON_COUNT ? reason : REASON_RUNT]++;
 	c->bytes[reason <= REASON_WOULD ? reason : 2] += f.len;

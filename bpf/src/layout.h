@@ -12,7 +12,7 @@
 
 enum limits {
 	/* Version of these shapes; a daemon never reads tables of another one. */
-	LAYOUT_VERSION = 2,
+	LAYOUT_VERSION = 3,
 	/* How many slots after ifindex & port_mask a port may sit in. */
 	PORT_PROBES = 8,
 	/* Rows in a bucket of the FDB. */
@@ -61,6 +61,9 @@ enum rule_flag {
 	RULE_REFLECTS = 1 << 11,
 	/* The device takes redirected frames that lie in several buffers. */
 	RULE_SCATTERED = 1 << 12,
+	/* A frame from this port is nothing but its bytes, never a socket buffer
+	 * that goes with it: its checksum may be finished. */
+	RULE_FINISH = 1 << 13,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -230,6 +233,9 @@ struct port_counters {
 	__u64 lost;
 	/* Frames taken, as far as they have been settled with debt of struct port. */
 	__u64 settled;
+	/* Frames from this port, of those redirected, whose L4 checksum was
+	 * finished here. */
+	__u64 finished;
 };
 
 enum event_kind {

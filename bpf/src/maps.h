@@ -57,6 +57,9 @@ const volatile __u64 fdb_seed = 0;
  * 5.18): those of a jumbo MTU. Only the first is between data and data_end. */
 const volatile bool scattered = false;
 
+/* Unfinished L4 checksums are finished (--finish-checksums). */
+const volatile bool finish = false;
+
 /* The network namespace of the daemon and its devices: inode number of
  * /proc/self/ns/net. */
 const volatile __u32 netns = 0;

@@ -62,7 +62,7 @@ func (p *predecessor) prepare(ctx context.Context, cfg Config) (*Daemon, error) 
 	if o.Format != handFormat {
 		return nil, fmt.Errorf("it hands over in format %d, this program reads %d: stop it (ovs-appctl -t ovs-xdpd exit) and start this one", o.Format, handFormat)
 	}
-	lane, err := bpf.Adopt(o.Dir)
+	lane, err := bpf.Adopt(o.Dir, cfg.Tables)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func successor(bpffs string) error {
 	if err := call(&offer, "takeover/begin", strconv.Itoa(bpf.LayoutVersion), bpffs); err != nil {
 		return err
 	}
-	lane, err := bpf.Adopt(offer.Dir)
+	lane, err := bpf.Adopt(offer.Dir, bpf.Config{})
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// TapsTakeMetadata tells whether XDP metadata can stand in front of the frames of
+// a tap (Linux 6.15): then a program can't tell whether it runs on bare frames
+// there, and finishes no checksums.
+var TapsTakeMetadata = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) == nil {
+		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	}
+	return major > 6 || major == 6 && minor >= 15
+})
 
 // AddTap makes a tap, held open by this process as QEMU would, and adds it to
 // the bridge. A machine with an address lives in a namespace of its own; a
