@@ -54,9 +54,9 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	start := func() (*reconcile.Daemon, error) {
 		cfg := reconcile.Config{
 			Rundir: rundir, Log: log, BPFFS: f.BPFFS, Pidfile: pidfile,
-			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive, SetNICOffloads: f.SetNICOffloads,
-				Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
-			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts}, InCharge: started.tell,
+			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive,
+				SetNICOffloads: f.SetNICOffloads, FinishChecksums: f.FinishChecksums, Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
+			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, FinishChecksums: f.FinishChecksums}, InCharge: started.tell,
 			AuditInterval: f.AuditInterval,
 		}
 		if running {

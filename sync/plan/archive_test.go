@@ -248,7 +248,7 @@ func tablesText(t Tables) string {
 			name string
 		}{
 			{r.Watch, "watch"}, {r.Ingress, "ingress"}, {r.Egress, "egress"}, {r.Observe, "observe"},
-			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"}, {r.Reflects, "reflects"}, {r.Scattered, "scattered"},
+			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"}, {r.Reflects, "reflects"}, {r.Scattered, "scattered"}, {r.Finish, "finish"},
 		} {
 			if f.on {
 				b.WriteString(" " + f.name)

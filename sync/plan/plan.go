@@ -26,6 +26,9 @@ type Policy struct {
 	// SetNICOffloads lets the daemon turn off what devices do to frames before
 	// XDP sees them.
 	SetNICOffloads bool
+	// FinishChecksums lets frames take the lane whose L4 checksum is left to the
+	// device: the program finishes it.
+	FinishChecksums bool
 	// KeepAlive is the longest interval of keep-alive frames; 0 means
 	// DefaultKeepAlive.
 	KeepAlive time.Duration

@@ -124,6 +124,8 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 		d.SetOffloads = link.setsOffloads()
 	}
 	d.Rule.Checksum, d.Rule.MaxFrame, d.Rule.Scattered = !link.Physical, link.MTU+etherHeader, link.Scattered
+	// A veth copies each frame out of the socket buffer; a tap does not always.
+	d.Rule.Finish = b.policy.FinishChecksums && link.Driver == "veth" && (d.Mode == Native || d.Mode == Veth)
 	b.judgeDirections(br, subject, p, iface, link, &d.Rule)
 	return d, up, true
 }

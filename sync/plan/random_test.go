@@ -100,7 +100,7 @@ func (r random) input() *input {
 		}
 		in.Links[n] = l
 	}
-	in.Policy = Policy{AllowGeneric: r.odds(2), SetNICOffloads: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second}
+	in.Policy = Policy{AllowGeneric: r.odds(2), SetNICOffloads: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second, FinishChecksums: r.odds(2)}
 	in.Snapshot = ovs.Snapshot{HWOffload: r.odds(30), FlowRestoreWait: r.odds(20)}
 	many := 1 + r.IntN(3)
 	if r.odds(50) {

@@ -68,6 +68,10 @@ type Rule struct {
 	Declared bool
 	// Checksum guards against frames with an unfinished L4 checksum.
 	Checksum bool
+	// Finish tells that redirected frames from the port are nothing but bytes, so
+	// that the program may finish their checksum. Without it the program looks at
+	// each frame.
+	Finish bool
 	// Bundle is the device that rows of the port's stations name, when that is
 	// another: in a bond, its first member.
 	Bundle int

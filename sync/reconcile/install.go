@@ -207,7 +207,7 @@ func (in *installer) rule(r plan.Rule) bpf.Rule {
 	return bpf.Rule{
 		Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Observe: r.Observe,
 		Protected: r.Protected, Declared: r.Declared, Checksum: r.Checksum,
-		Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects, Scattered: r.Scattered,
+		Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects, Scattered: r.Scattered, Finish: r.Finish,
 		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
 		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
 	}

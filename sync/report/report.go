@@ -68,11 +68,14 @@ type Bridge struct {
 
 // Frames counts frames since their ports joined the lane: redirected, passed
 // to OVS, and of those passed the ones that observe mode would have
-// redirected.
+// redirected. Finished counts those redirected whose L4 checksum was finished on
+// the way.
 type Frames struct {
 	Lane  uint64 `json:"lane"`
 	OVS   uint64 `json:"ovs"`
 	Would uint64 `json:"would"`
+
+	Finished uint64 `json:"finished"`
 }
 
 // Refusal is a plan.Refusal.
@@ -160,6 +163,7 @@ func (r Reporter) Status() Status {
 			if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
 				out.Frames.Lane += c.Lane
 				out.Frames.Would += c.Would
+				out.Frames.Finished += c.Finished
 				out.Frames.OVS += c.Passed + c.Would
 				out.Lost += c.Lost
 			}
@@ -221,6 +225,7 @@ func (r Reporter) count(v reconcile.View, p *Port) {
 		p.RX.Lane += c.Lane
 		p.RX.OVS += c.Passed + c.Would
 		p.RX.Would += c.Would
+		p.RX.Finished += c.Finished
 		p.TX.Lane += c.Sent
 		p.TX.Lost += c.Lost
 		for reason, n := range c.Frames {
@@ -322,6 +327,7 @@ func (r Reporter) Coverage() map[string]uint64 {
 			total[reason] += n
 		}
 		total["frames-lost"] += c.Lost
+		total["checksums-finished"] += c.Finished
 		total["events-limited"] += c.EventsLimited
 		total["events-lost"] += c.EventsLost
 	}

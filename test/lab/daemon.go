@@ -164,6 +164,8 @@ type Frames struct {
 	Lane  uint64 `json:"lane"`
 	Would uint64 `json:"would"`
 	OVS   uint64 `json:"ovs"`
+	// Finished counts, of those redirected, frames whose checksum was finished.
+	Finished uint64 `json:"finished"`
 	// Lost counts, of frames sent to a port, those that its device did not take.
 	Lost uint64 `json:"lost"`
 }
