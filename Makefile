@@ -50,8 +50,9 @@ KERNELS ?= 6.1 6.12
 RUN ?=
 SUITES ?=
 FULL ?=
-test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose, FULL=1 runs all
-	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)' $(if $(FULL),-full)
+ICOUNT ?=
+test-kernels: packages-kernels build ## run the tests on Debian's kernels KERNELS, in emulated machines (root); SUITES and RUN choose, FULL=1 runs all, ICOUNT=1 is for measurements
+	@$(GO) run ./test/kernels test -parallel -cpus 1 -kernels '$(KERNELS)' -suites '$(SUITES)' -run '$(RUN)' $(if $(FULL),-full) $(if $(ICOUNT),-icount)
 
 matrix: packages-kernels build ## write into the README what the tests see working on Debian's kernels (root)
 	@$(GO) run ./test/kernels test -parallel -cpus 1 -suites e2e -full -matrix

@@ -26,20 +26,31 @@ type talker struct {
 	exec func(ctx context.Context, name string, args ...string) (string, error)
 	// program is the path of traffic in the machine.
 	program string
-	// unfinished tells that its frames leave checksums to a device.
-	unfinished bool
+	// unfinished tells that its frames leave checksums to a device, finished that
+	// the lane finishes them.
+	unfinished, finished bool
 }
 
 // A virtual machine with a kernel and a virtio-net driver of its own talks to
 // another machine and to one behind the uplink, from a card with offloads and
 // from one without. What is finished takes the lane, what is not goes by OVS, in
 // both directions, and all arrives.
-func TestGuest(t *testing.T) {
+func TestGuest(t *testing.T) { testGuest(t, false) }
+
+// With --finish-checksums what is not finished takes the lane, too, where XDP
+// can know that it may finish it.
+func TestGuestWithFinishedChecksums(t *testing.T) { testGuest(t, true) }
+
+func testGuest(t *testing.T, finish bool) {
 	kernel, err := boot.Get(t.Context(), "6.12", t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t)
+	var args []string
+	if finish {
+		args = append(args, finishFlag)
+	}
+	w := newWorld(t, args...)
 	kernelDatapath := w.DatapathType == "system"
 	if !kernelDatapath {
 		w.userspaceTSO()
@@ -77,9 +88,9 @@ func TestGuest(t *testing.T) {
 			o.TxChecksum = kernelDatapath && !c.NoOffloads
 			v, err := w.AddVeth("br0", fmt.Sprintf("v%d", vlan), o)
 			w.must(err)
-			g := talker{station{port: guest.Ports[i], mac: guest.Ports[i].MAC, vlan: vlan}, c.Name, c.Addr, guest.Exec, "traffic", !c.NoOffloads}
-			vm := talker{untagged(v, vlan), v.Name, o.Addr, v.VM.Exec, program, o.TxChecksum}
-			far := talker{tagged(up.Port, hosts[i].MAC, vlan), hosts[i].Name, hosts[i].Addr, hosts[i].VM.Exec, program, false}
+			g := talker{station{port: guest.Ports[i], mac: guest.Ports[i].MAC, vlan: vlan}, c.Name, c.Addr, guest.Exec, "traffic", !c.NoOffloads, finish && !lab.TapsTakeMetadata()}
+			vm := talker{untagged(v, vlan), v.Name, o.Addr, v.VM.Exec, program, o.TxChecksum, finish}
+			far := talker{tagged(up.Port, hosts[i].MAC, vlan), hosts[i].Name, hosts[i].Addr, hosts[i].VM.Exec, program, false, false}
 			for _, n := range []*lab.Namespace{v.VM, hosts[i].VM} {
 				_, err := w.Start(n, program, "serve", ":7")
 				w.must(err)
@@ -142,7 +153,15 @@ func (w *world) talk(g, other talker) {
 		if judged < uint64(2*datagrams) {
 			w.t.Errorf("%s sent too few frames to tell: %s", from.name, p)
 		}
-		if from.unfinished {
+		finished := after.ports[from.port.Name].RX.Finished - before.ports[from.port.Name].RX.Finished
+		if from.unfinished && from.finished {
+			judged -= p.reasons["too-long"]
+			if p.lane*10 < judged*9 || finished*10 < p.lane*9 || p.sent[to.port.Name] < p.lane {
+				w.t.Errorf("unfinished frames of %s should be finished, %d were, and take the lane to %s: %s", from.name, finished, to.port.Name, p)
+			}
+		} else if finished > 10 { // of 65536 finished ones one looks unfinished
+			w.t.Errorf("%d frames of %s were finished: %s", finished, from.name, p)
+		} else if from.unfinished {
 			if n := p.reasons["checksum"] + p.reasons["too-long"]; p.lane*20 > judged || n*10 < judged*9 {
 				w.t.Errorf("unfinished frames of %s should go by OVS: %s", from.name, p)
 			}

@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 	flags.IntVar(&m.cpus, "cpus", 1, "virtual CPUs of a machine; QEMU 7.2 emulates one reliably")
 	flags.IntVar(&m.memory, "memory", 2048, "memory of a machine, in MiB")
 	flags.StringVar(&m.accel, "accel", "tcg", "how QEMU runs a machine: tcg or kvm")
+	flags.BoolVar(&m.icount, "icount", false, "count instructions for time while a machine is busy: measurements are those of an idle host (tcg)")
 	repository, err := findRepository()
 	if err != nil {
 		return 1, err

@@ -36,6 +36,7 @@ type machine struct {
 	repository   string // the folder of go.mod
 	cpus, memory int    // MiB
 	accel        string // of QEMU
+	icount       bool   // an instruction takes a nanosecond
 }
 
 // A guest is one run of a virtual machine.
@@ -134,6 +135,9 @@ func (g *guest) options() []string {
 		"-device", "virtio-9p-pci,fsdev=repository,mount_tag=repository",
 	)
 	o = append(o, cardOptions()...)
+	if g.icount {
+		o = append(o, "-icount", "shift=0")
+	}
 	if g.console == nil {
 		o = append(o, "-mon", "chardev=console") // Ctrl-A x ends the machine
 	}
