@@ -73,6 +73,35 @@ var daemonFaults = []fault{
 			return nil
 		},
 	},
+	{
+		name: "replaced by another (--takeover), five times", promise: "nothing is lost",
+		short: true, daemon: true,
+		inject: func(r *run) error {
+			bpffs, err := r.MountBPFFS()
+			if err != nil {
+				return err
+			}
+			r.hit()
+			for range 5 {
+				if err := r.replace(bpffs); err != nil {
+					return err
+				}
+			}
+			r.over()
+			return nil
+		},
+	},
+}
+
+// replace has another daemon take the place of the one that runs.
+func (r *run) replace(bpffs string) error {
+	old := r.daemon
+	d, err := r.startDaemon(r.RunDir, nil, "--takeover", "--bpffs="+bpffs)
+	if err != nil {
+		return err
+	}
+	d.devices, r.daemon = old.devices, d // as before there was any
+	return old.Wait(10 * time.Second * lab.Patience())
 }
 
 func (r *run) freeze() error { return r.daemon.Signal(syscall.SIGSTOP) }

@@ -237,7 +237,7 @@ func TestTakeoverKilledAtAnyMoment(t *testing.T) {
 	began := time.Now()
 	w.takeOver(dir)
 	whole := time.Since(began)
-	steps := 24 / lab.Patience()
+	steps := max(10/lab.Patience(), 4)
 	for i := range steps {
 		programs, err := w.Hypervisor.XDPProgramIDs()
 		w.must(err)
