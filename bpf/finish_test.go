@@ -466,3 +466,31 @@ func TestFinishInGenericMode(t *testing.T) {
 		t.Errorf("%d checksums were finished", n)
 	}
 }
+
+// A Lane that takes over finishes checksums if it was told to, whatever the
+// other one did; a port has to say on the way whether its frames are bare.
+func TestFinishAfterHandOver(t *testing.T) {
+	w, modes := handed(t)
+	dir := pins(t)
+	w.rule(0, bare(access(10)))
+	w.rule(2, access(10))
+	sent, right := frame.TCP4(macB, macA, frame.PartialChecksum()), frame.TCP4(macB, macA)
+	if v, got := w.run(0, sent, 0); v != xdpPass || !bytes.Equal(got, sent) {
+		t.Errorf("before: verdict %d and % x", v, got)
+	}
+	w.must(w.lane.PinTables(dir))
+	heir, err := Adopt(dir, Config{FinishChecksums: true})
+	w.must(err)
+	w.must(w.lane.PinLinks(dir))
+	w.must(heir.AdoptPorts(dir, modes))
+	if !heir.Holds(w.dev[0], bare(access(10))) || heir.Holds(w.dev[0], bare(access(10)).with(func(r *Rule) { r.Finish = false })) {
+		t.Error("the heir does not know that frames of a port are bare")
+	}
+	w.must(heir.Swap())
+	w.must(w.lane.UnpinLinks())
+	w.must(w.lane.Close())
+	w.lane = heir
+	if v, got := w.run(0, sent, 0); v != xdpRedirect || !bytes.Equal(got, right) || w.counters(0).Finished != 1 {
+		t.Errorf("afterwards: verdict %d, %d finished, and % x", v, w.counters(0).Finished, got)
+	}
+}
