@@ -5,10 +5,9 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -119,14 +118,31 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 
 // mayBind refuses to bind programs to devices where the kernel's JIT compiler
 // copies each one to blind its constants: its second pointer to the program is
-// wrong then.
+// wrong then. The sysctl can be read in the first network namespace alone, so a
+// small program tells: blinded, it is longer than it was.
 func mayBind() error {
-	b, err := os.ReadFile("/proc/sys/net/core/bpf_jit_harden")
-	if err == nil && strings.TrimSpace(string(b)) == "2" {
+	code := asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "blinded", Type: ebpf.XDP, Instructions: code, License: "Dual BSD/GPL"})
+	if err != nil {
+		return fmt.Errorf("load a program to see whether constants are blinded: %w", err)
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Errorf("read whether constants are blinded: %w", err)
+	}
+	size, err := info.TranslatedSize()
+	if err != nil {
+		return fmt.Errorf("read whether constants are blinded: %w", err)
+	}
+	if size > len(code)*asm.InstructionSize {
 		return errors.New("sysctl net.core.bpf_jit_harden is 2, with which Linux can't do that safely: set it to 1")
 	}
 	return nil
 }
+
+// xdpPass is XDP_PASS of linux/bpf.h.
+const xdpPass = 2
 
 // unmoved makes sure that the kernel has not moved a program that is bound to a
 // device while it verified it: the kernel's second pointer to it would be wrong

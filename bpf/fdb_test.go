@@ -103,14 +103,13 @@ func randomKey(rng *rand.Rand, n int) uint64 {
 // The table does what a map does, at any load.
 func TestFDBModel(t *testing.T) {
 	rng := seeded(t)
-	steps := 3000
-	if testing.Short() {
-		steps = 600
-	}
 	for _, buckets := range []int{1, 2, 4, 16, 64} {
 		t.Run(fmt.Sprintf("%d buckets", buckets), func(t *testing.T) {
 			r := watch(t, buckets, rng.Uint64())
-			places := buckets * 4
+			places, steps := buckets*4, 3000
+			if testing.Short() {
+				steps = max(600, 12*places)
+			}
 			full, most := 0, 0
 			for step := range steps {
 				key := randomKey(rng, places*2)

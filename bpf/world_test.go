@@ -25,7 +25,6 @@ func init() { runtime.LockOSThread() }
 // Verdicts of an XDP program (enum xdp_action of linux/bpf.h).
 const (
 	xdpDrop     = 1
-	xdpPass     = 2
 	xdpRedirect = 4
 )
 

@@ -36,7 +36,7 @@ var suites = []suite{
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
-const anyKernel = "^Test(Ageing|AuditLeavesNoTrace|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
+const anyKernel = "^Test(Ageing|AuditAgrees|AuditLeavesNoTrace|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
 	"LearningLatency|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
 	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverWhileOVSChanges|" +
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
@@ -55,8 +55,8 @@ var anyVersion = []string{
 	"TestSLBBond", "TestAcrossVLANs",
 	"TestProtectedPorts", "TestFloodVLANs",
 	"TestRatesWithUnfinishedChecksums", "TestRatesFromTapsWithUnfinishedChecksums",
-	"TestAuditAgrees", "TestAuditClosesLane",
-	"TestAuditRepairsRow", "TestAuditFindsUnannouncedRule",
+	"TestAuditClosesLane", "TestAuditRepairsRow",
+	"TestAuditFindsUnannouncedRule", "TestFrameLongerThanMTU",
 }
 
 // others returns those in anyVersion that are not the i-th of n kernels' turn.
