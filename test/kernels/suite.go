@@ -54,14 +54,18 @@ var anyVersion = []string{
 	"TestMirrors", "TestOfctlPortConfig",
 	"TestSLBBond", "TestAcrossVLANs",
 	"TestProtectedPorts", "TestFloodVLANs",
-	"TestRatesWithUnfinishedChecksums", "TestRatesFromTapsWithUnfinishedChecksums",
 	"TestAuditClosesLane", "TestAuditRepairsRow",
 	"TestAuditFindsUnannouncedRule", "TestFrameLongerThanMTU",
 }
 
-// others returns those in anyVersion that are not the i-th of n kernels' turn.
+// measurements lists the end-to-end tests that are there for their figures: they
+// run with -full.
+var measurements = []string{"TestRatesWithUnfinishedChecksums", "TestRatesFromTapsWithUnfinishedChecksums"}
+
+// others returns those in anyVersion that are not the i-th of n kernels' turn, and
+// measurements.
 func others(i, n int) []string {
-	var names []string
+	names := slices.Clone(measurements)
 	for j, name := range anyVersion {
 		if j%n != i {
 			names = append(names, name)
