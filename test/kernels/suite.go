@@ -36,9 +36,9 @@ var suites = []suite{
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
-const anyKernel = "^Test(Ageing|AuditAgrees|AuditLeavesNoTrace|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
+const anyKernel = "^Test(Ageing|AuditAgrees|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
 	"LearningLatency|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
-	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverWhileOVSChanges|" +
+	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverKilledAtAnyMoment|TakeoverWhileOVSChanges|" +
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
@@ -54,8 +54,10 @@ var anyVersion = []string{
 	"TestMirrors", "TestOfctlPortConfig",
 	"TestSLBBond", "TestAcrossVLANs",
 	"TestProtectedPorts", "TestFloodVLANs",
-	"TestAuditClosesLane", "TestAuditRepairsRow",
-	"TestAuditFindsUnannouncedRule", "TestFrameLongerThanMTU",
+	"TestAuditClosesLane", "TestTrafficWhileDaemonEnds",
+	"TestFinishedChecksums", "TestVethTurnsGROOff",
+	"TestFrozenDaemon", "TestTapQueueFull",
+	"TestFrameLongerThanMTU", "TestVethTurnsGROOffAndOn",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they
