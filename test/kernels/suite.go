@@ -42,8 +42,9 @@ const anyKernel = "^Test(Ageing|AuditAgrees|AuditFindsUnannouncedRule|AuditLeave
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
-// that its version makes no difference to: each runs on one of the kernels, in
-// turn, so the dear ones come in pairs; with -full on all.
+// that its version makes little difference to: each runs on one of the kernels,
+// in turn, so the dear ones come in pairs; with -full on all. What depends on the
+// version is in the other suites above all, which run on every kernel.
 var anyVersion = []string{
 	"TestFloodsAreTheSame", "TestConditions",
 	"TestPortBits", "TestVLANModes",
@@ -58,6 +59,12 @@ var anyVersion = []string{
 	"TestFinishedChecksums", "TestVethTurnsGROOff",
 	"TestFrozenDaemon", "TestTapQueueFull",
 	"TestFrameLongerThanMTU", "TestVethTurnsGROOffAndOn",
+	"TestUplink", "TestNIC",
+	"TestVMDisappears", "TestDaemonEnds",
+	"TestLeastPrivilege", "TestLinuxBond",
+	"TestTakeoverGoesOn", "TestTakeoverOfPorts",
+	"TestTakeoverThenKilled", "TestTakeoverKeepsAudit",
+	"TestTCPWithUnfinishedChecksums", "TestMachinesWithFinishedChecksums",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they
