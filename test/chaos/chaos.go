@@ -266,16 +266,21 @@ func (r *run) start() error {
 	d, err := r.startDaemon(rundir, groups, r.fault.flags...)
 	if d != nil {
 		r.daemon = d
-		r.later(func() error {
-			if d.Ended() {
-				return nil
-			}
-			if err := d.Stop(10 * time.Second * lab.Patience()); err != nil {
-				d.Kill()
-				return err
-			}
-			return nil
-		})
+		r.stopLater(d)
 	}
 	return err
+}
+
+// stopLater ends a daemon that still runs after the fault.
+func (r *run) stopLater(d *daemon) {
+	r.later(func() error {
+		if d.Ended() {
+			return nil
+		}
+		if err := d.Stop(10 * time.Second * lab.Patience()); err != nil {
+			d.Kill()
+			return err
+		}
+		return nil
+	})
 }

@@ -97,6 +97,9 @@ var daemonFaults = []fault{
 func (r *run) replace(bpffs string) error {
 	old := r.daemon
 	d, err := r.startDaemon(r.RunDir, nil, "--takeover", "--bpffs="+bpffs)
+	if d != nil {
+		r.stopLater(d)
+	}
 	if err != nil {
 		return err
 	}
