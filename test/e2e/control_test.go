@@ -31,17 +31,11 @@ func TestModes(t *testing.T) {
 		}
 	}
 	observe()
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	w.mode("off")
 	w.noPrograms()
 	w.bridgeBetween(a, b)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	observe()
 
 	// The key is removed.
@@ -152,10 +146,7 @@ func TestPortTarget(t *testing.T) {
 func TestRuleClosesLane(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	_, err := w.Ofctl("add-flow", "br0", "priority=100,udp,dl_src="+a.mac.String()+",actions=drop")
 	w.must(err)
 	w.state("refused")
@@ -264,10 +255,7 @@ func TestForeignProgram(t *testing.T) {
 func TestOfctlPortConfig(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	_, err := w.Ofctl("mod-port", "br0", "t1", "no-forward")
 	w.must(err)
 	w.refused("br0/t1")

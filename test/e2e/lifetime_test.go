@@ -20,11 +20,18 @@ func openLane(t *testing.T, args ...string) (w *world, a, b station) {
 	t.Helper()
 	w = newWorld(t, args...)
 	a, b = untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
+	w.open(a, b)
+	return w, a, b
+}
+
+// open turns the lane on and shows that two stations, which announce themselves,
+// use it both ways.
+func (w *world) open(a, b station) {
+	w.t.Helper()
 	w.mode("on")
 	w.announce(a, "lane")
 	w.announce(b, "lane")
 	w.laneBetween(a, b)
-	return w, a, b
 }
 
 // However the daemon ends, it leaves no program behind, Open vSwitch carries
@@ -168,8 +175,5 @@ func TestDaemonFirst(t *testing.T) {
 	w.must(l.StartVswitchd())
 	w.must(l.AddBridge("br0"))
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 }

@@ -177,10 +177,7 @@ func (s *stream) end() (int, error) {
 func TestVethTurnsGROOffAndOn(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.tap("t1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	const times = 3
 	s := w.stream(a, b, time.Millisecond)
 	for range times {
@@ -214,10 +211,7 @@ func TestVethTurnsGROOffAndOn(t *testing.T) {
 func TestTapQueueFull(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	before, began := w.counts(), time.Now()
 	s := w.stream(a, b, time.Millisecond/2)
 	var text string

@@ -145,10 +145,7 @@ func (s *numbered) end() {
 func TestTakeover(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
-	w.mode("on")
-	w.announce(a, "lane")
-	w.announce(b, "lane")
-	w.laneBetween(a, b)
+	w.open(a, b)
 	dir := w.bpffs()
 	before, began := w.counts(), time.Now()
 	s := w.numbered(a, b)
