@@ -112,12 +112,16 @@ func finishTests() []laneTest {
 	return on10(tests)
 }
 
-// lengthless is a TCP frame over IPv4 with the sum of the pseudo-header without
-// the length, as some systems leave what is to be segmented.
+// lengthless takes the length out of the unfinished checksum of an untagged TCP
+// or UDP frame without options, as some systems leave what is to be segmented.
 func lengthless(b []byte) []byte {
-	const field = 14 + 20 + 16
-	sum := int(binary.BigEndian.Uint16(b[field:])) + 0xffff - (len(b) - 14 - 20)
-	return changed(b, field, be16(uint16(sum%0xffff))...)
+	l4, proto := 14+20, b[14+9]
+	if b[14]>>4 == 6 {
+		l4, proto = 14+40, b[14+6]
+	}
+	field := l4 + map[byte]int{protoTCP: 16, protoUDP: 6}[proto]
+	sum := int(binary.BigEndian.Uint16(b[field:])) + 0xffff - (len(b) - l4)
+	return changed(b, field, be16(uint16((sum-1)%0xffff+1))...)
 }
 
 // shortTCP says in its IPv4 header that the TCP packet has 19 bytes, its

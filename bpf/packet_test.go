@@ -15,6 +15,7 @@ const (
 	protoHopByHop = 0
 	protoICMP     = 1
 	protoIPIP     = 4
+	protoTCP      = 6
 	protoUDP      = 17
 	protoRouting  = 43
 	protoGRE      = 47
