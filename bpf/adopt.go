@@ -45,7 +45,7 @@ func Adopt(dir string, cfg Config) (*Lane, error) {
 // Sized tells whether the tables are as large as New would make them.
 func (l *Lane) Sized(cfg Config) bool {
 	cfg.fill()
-	return len(l.fdb.buckets) == cfg.buckets() && len(l.ports.slots) == powerOfTwo(cfg.Ports)
+	return len(l.fdb.buckets) == cfg.buckets() && len(l.ports.slots) == powerOfTwo(cfg.Ports) && len(l.lists.rules) == cfg.Rules
 }
 
 // MaxRows is how many rows the FDB is made for.

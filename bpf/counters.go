@@ -14,12 +14,11 @@ import (
 type Counters struct {
 	// Frames that came from the port, by reason (see Reasons).
 	Frames map[string]uint64
-	// Lane, Would and Passed add them up: redirected, would have been
-	// redirected but for observe mode, passed to OVS.
-	Lane, Would, Passed uint64
-	// LaneBytes, WouldBytes and PassedBytes are the same in bytes as
-	// received.
-	LaneBytes, WouldBytes, PassedBytes uint64
+	// Lane, Would, Passed and Dropped add them up: redirected, would have been
+	// redirected or dropped but for observe mode, passed to OVS, dropped.
+	Lane, Would, Passed, Dropped uint64
+	// LaneBytes and so on are the same in bytes as received.
+	LaneBytes, WouldBytes, PassedBytes, DroppedBytes uint64
 	// Sent counts frames redirected to the port, Lost those that the kernel or
 	// the device then did not take.
 	Sent, Lost uint64
@@ -48,7 +47,8 @@ func reasonNames(spec *ebpf.CollectionSpec) ([]string, error) {
 }
 
 // Reasons returns the name of each reason for which a frame leaves the
-// program, "lane" first and "would" second; every other one passed it to OVS.
+// program, "lane" first and "would" second; from "dropped" on it was dropped, and
+// every other one passed it to OVS.
 func (l *Lane) Reasons() []string { return l.names }
 
 // Counters reads the counters of one port, all CPUs together.
@@ -65,11 +65,13 @@ func (l *Lane) Counters(ifindex int) (Counters, error) {
 	for _, cpu := range cpus {
 		for i, n := range cpu.Frames {
 			c.Frames[l.names[i]] += n
-			switch laneReason(i) {
-			case laneReasonREASON_LANE:
+			switch reason := laneReason(i); {
+			case reason == laneReasonREASON_LANE:
 				c.Lane += n
-			case laneReasonREASON_WOULD:
+			case reason == laneReasonREASON_WOULD:
 				c.Would += n
+			case reason >= laneReasonREASON_DROPPED:
+				c.Dropped += n
 			default:
 				c.Passed += n
 			}
@@ -77,6 +79,7 @@ func (l *Lane) Counters(ifindex int) (Counters, error) {
 		c.LaneBytes += cpu.Bytes[0]
 		c.WouldBytes += cpu.Bytes[1]
 		c.PassedBytes += cpu.Bytes[2]
+		c.DroppedBytes += cpu.Bytes[3]
 		c.Sent += cpu.Sent
 		c.Lost += cpu.Lost
 		c.Finished += cpu.Finished

@@ -23,18 +23,22 @@ type Config struct {
 	Rows int
 	// Ports is how many devices may be on the lane; 0 means DefaultPorts.
 	Ports int
+	// Rules is how many rules all lists have room for; 0 means DefaultRules.
+	Rules int
 	// FinishChecksums has the program finish L4 checksums that senders left to
 	// their devices, where it can (see Rule.Finish).
 	FinishChecksums bool
 }
 
-// Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 640 bytes
-// and 296 more per CPU.
+// Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 704 bytes
+// and 344 more per CPU, a rule 144 bytes and 16 more per CPU.
 const (
 	DefaultRows  = 65536
 	DefaultPorts = 1024
+	DefaultRules = 8192
 	maxRows      = 1 << 24
 	maxPorts     = 1 << 15
+	maxRules     = 1 << 20
 )
 
 func (c *Config) fill() {
@@ -43,6 +47,9 @@ func (c *Config) fill() {
 	}
 	if c.Ports == 0 {
 		c.Ports = DefaultPorts
+	}
+	if c.Rules == 0 {
+		c.Rules = DefaultRules
 	}
 }
 
@@ -57,6 +64,7 @@ type Lane struct {
 	coll   *ebpf.Collection
 	fdb    *fdb
 	ports  *portTable
+	lists  *listTable
 	events *ringbuf.Reader
 	grace  *gracePeriod
 	ticks  float64 // jiffies a second
@@ -100,11 +108,15 @@ func New(cfg Config) (*Lane, error) {
 	if cfg.Ports < 1 || cfg.Ports > maxPorts {
 		return nil, fmt.Errorf("load BPF programs: %d ports: want 1 to %d", cfg.Ports, maxPorts)
 	}
+	if cfg.Rules < 1 || cfg.Rules > maxRules {
+		return nil, fmt.Errorf("load BPF programs: %d OpenFlow rules: want 1 to %d", cfg.Rules, maxRules)
+	}
 	namespace, err := ownNamespace()
 	if err != nil {
 		return nil, err
 	}
 	return load(layout{
+		rules:   cfg.Rules,
 		buckets: cfg.buckets(),
 		slots:   powerOfTwo(cfg.Ports),
 		seed:    rand.Uint64(),
@@ -117,10 +129,10 @@ func New(cfg Config) (*Lane, error) {
 // layout is what the programs know of their tables before they are loaded: the
 // constants in src/maps.h.
 type layout struct {
-	buckets, slots int
-	seed           uint64
-	scattered      bool
-	netns          uint32
+	buckets, slots, rules int
+	seed                  uint64
+	scattered             bool
+	netns                 uint32
 }
 
 // load loads the programs, on new tables but for those that are given, by name.
@@ -146,10 +158,18 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		spec.Maps[name].MaxEntries = uint32(of.slots)
 	}
 	spec.Maps[laneMapFdb].MaxEntries = uint32(of.buckets)
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count CPUs: %w", err)
+	}
+	spec.Maps[laneMapRules].MaxEntries = uint32(of.rules)
+	spec.Maps[laneMapDestinations].MaxEntries = uint32(of.rules)
+	spec.Maps[laneMapRuleCounts].MaxEntries = uint32(of.rules * cpus)
 	for name, value := range map[string]any{
 		laneVarFdbMask:   uint32(of.buckets - 1),
 		laneVarPortMask:  uint32(of.slots - 1),
 		laneVarFdbSeed:   of.seed,
+		laneVarRuleRows:  uint32(of.rules),
 		laneVarScattered: of.scattered,
 		laneVarFinish:    finish,
 		laneVarNetns:     of.netns,
@@ -199,6 +219,9 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 	if l.ports, err = openPorts(l.coll.Maps[laneMapPorts], slots); err != nil {
 		return err
 	}
+	if l.lists, err = openLists(l.coll, l.layout.rules); err != nil {
+		return err
+	}
 	if l.events, err = ringbuf.NewReader(l.coll.Maps[laneMapEvents]); err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
@@ -231,6 +254,9 @@ func (l *Lane) Close() error {
 	}
 	if l.ports != nil {
 		errs = append(errs, l.ports.close())
+	}
+	if l.lists != nil {
+		errs = append(errs, l.lists.close())
 	}
 	return errors.Join(errs...)
 }

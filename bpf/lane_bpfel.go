@@ -34,10 +34,28 @@ const (
 	laneEventKindEVENT_LOSES laneEventKind = 3
 )
 
+type laneFlowKey struct {
+	_        structs.HostLayout
+	Dst      [6]uint8
+	Type     uint16
+	Src      [6]uint8
+	Tci      uint16
+	IpSrc    [16]uint8
+	IpDst    [16]uint8
+	Proto    uint8
+	Tos      uint8
+	Ttl      uint8
+	Frag     uint8
+	TpSrc    uint16
+	TpDst    uint16
+	TcpFlags uint16
+	Unused   [6]uint8
+}
+
 type laneLimits uint32
 
 const (
-	laneLimitsLAYOUT_VERSION     laneLimits = 3
+	laneLimitsLAYOUT_VERSION     laneLimits = 4
 	laneLimitsPORT_PROBES        laneLimits = 8
 	laneLimitsBUCKET_ROWS        laneLimits = 4
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
@@ -46,26 +64,56 @@ const (
 	laneLimitsBOND_LEGS          laneLimits = 16
 	laneLimitsLOSS_SHARE         laneLimits = 4
 	laneLimitsLOSS_BURST         laneLimits = 512
+	laneLimitsCOST_SHIFT         laneLimits = 20
+	laneLimitsLIST_MAX           laneLimits = 256
 )
 
-type lanePort struct {
+type laneList struct {
+	_     structs.HostLayout
+	First uint32
+	Count uint16
+	Flags uint16
+}
+
+type laneListFlag uint32
+
+const (
+	laneListFlagLIST_SCOPED laneListFlag = 1
+)
+
+type laneListRule struct {
 	_       structs.HostLayout
-	Rule    lanePortRule
-	Ifindex uint32
-	Bundle  uint32
-	Legs    [16]uint16
-	Loses   uint32
-	Debt    uint32
-	Unused  [2]uint32
-	Vlans   [64]uint64
-	Budget  uint64
-	Unused2 [7]uint64
+	Value   [8]uint64
+	Mask    [8]uint64
+	Order   uint32
+	Verdict uint32
+	Idle    uint32
+	Stamp   uint32
+}
+
+type lanePort struct {
+	_         structs.HostLayout
+	Rule      lanePortRule
+	Ifindex   uint32
+	Bundle    uint32
+	Legs      [16]uint16
+	Loses     uint32
+	Debt      uint32
+	Unused    [2]uint32
+	Vlans     [64]uint64
+	Rules     laneList
+	Addresses laneList
+	Police    [2]laneRate
+	Unused2   [2]uint64
+	Full      [2]uint64
+	Budget    uint64
+	Unused3   [5]uint64
 }
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [28]uint64
-	Bytes         [3]uint64
+	Frames        [33]uint64
+	Bytes         [4]uint64
 	Sent          uint64
 	EventsLimited uint64
 	EventsLost    uint64
@@ -83,38 +131,49 @@ type lanePortRule struct {
 	Keepalive uint8
 }
 
+type laneRate struct {
+	_     structs.HostLayout
+	Cost  uint64
+	Burst uint64
+}
+
 type laneReason uint32
 
 const (
-	laneReasonREASON_LANE           laneReason = 0
-	laneReasonREASON_WOULD          laneReason = 1
-	laneReasonREASON_LEASE          laneReason = 2
-	laneReasonREASON_PORT_CLOSED    laneReason = 3
-	laneReasonREASON_RUNT           laneReason = 4
-	laneReasonREASON_VLAN           laneReason = 5
-	laneReasonREASON_ODD_TAG        laneReason = 6
-	laneReasonREASON_GROUP_SOURCE   laneReason = 7
-	laneReasonREASON_NEW_SOURCE     laneReason = 8
-	laneReasonREASON_MOVED_SOURCE   laneReason = 9
-	laneReasonREASON_SPOOFED_SOURCE laneReason = 10
-	laneReasonREASON_REFLECTED      laneReason = 11
-	laneReasonREASON_MIRRORED       laneReason = 12
-	laneReasonREASON_GROUP          laneReason = 13
-	laneReasonREASON_NOT_IP         laneReason = 14
-	laneReasonREASON_ND             laneReason = 15
-	laneReasonREASON_KEEPALIVE      laneReason = 16
-	laneReasonREASON_UNKNOWN        laneReason = 17
-	laneReasonREASON_MOVED          laneReason = 18
-	laneReasonREASON_HAIRPIN        laneReason = 19
-	laneReasonREASON_EGRESS_CLOSED  laneReason = 20
-	laneReasonREASON_LOSES_FRAMES   laneReason = 21
-	laneReasonREASON_PROTECTED      laneReason = 22
-	laneReasonREASON_TOO_LONG       laneReason = 23
-	laneReasonREASON_SCATTERED      laneReason = 24
-	laneReasonREASON_CHECKSUM       laneReason = 25
-	laneReasonREASON_NO_DEVICE      laneReason = 26
-	laneReasonREASON_NO_HEADROOM    laneReason = 27
-	laneReasonREASON_COUNT          laneReason = 28
+	laneReasonREASON_LANE            laneReason = 0
+	laneReasonREASON_WOULD           laneReason = 1
+	laneReasonREASON_LEASE           laneReason = 2
+	laneReasonREASON_PORT_CLOSED     laneReason = 3
+	laneReasonREASON_RUNT            laneReason = 4
+	laneReasonREASON_VLAN            laneReason = 5
+	laneReasonREASON_ODD_TAG         laneReason = 6
+	laneReasonREASON_GROUP_SOURCE    laneReason = 7
+	laneReasonREASON_NEW_SOURCE      laneReason = 8
+	laneReasonREASON_MOVED_SOURCE    laneReason = 9
+	laneReasonREASON_SPOOFED_SOURCE  laneReason = 10
+	laneReasonREASON_REFLECTED       laneReason = 11
+	laneReasonREASON_MIRRORED        laneReason = 12
+	laneReasonREASON_GROUP           laneReason = 13
+	laneReasonREASON_NOT_IP          laneReason = 14
+	laneReasonREASON_ND              laneReason = 15
+	laneReasonREASON_KEEPALIVE       laneReason = 16
+	laneReasonREASON_UNKNOWN         laneReason = 17
+	laneReasonREASON_MOVED           laneReason = 18
+	laneReasonREASON_HAIRPIN         laneReason = 19
+	laneReasonREASON_EGRESS_CLOSED   laneReason = 20
+	laneReasonREASON_LOSES_FRAMES    laneReason = 21
+	laneReasonREASON_PROTECTED       laneReason = 22
+	laneReasonREASON_TOO_LONG        laneReason = 23
+	laneReasonREASON_SCATTERED       laneReason = 24
+	laneReasonREASON_CHECKSUM        laneReason = 25
+	laneReasonREASON_NO_DEVICE       laneReason = 26
+	laneReasonREASON_NO_HEADROOM     laneReason = 27
+	laneReasonREASON_RULE            laneReason = 28
+	laneReasonREASON_FOREIGN_ADDRESS laneReason = 29
+	laneReasonREASON_DROPPED         laneReason = 30
+	laneReasonREASON_DROPPED_ADDRESS laneReason = 31
+	laneReasonREASON_POLICED         laneReason = 32
+	laneReasonREASON_COUNT           laneReason = 33
 )
 
 type laneRenewal struct {
@@ -144,6 +203,12 @@ const (
 	laneRowFlagROW_DECLARED laneRowFlag = 32
 )
 
+type laneRuleCount struct {
+	_      structs.HostLayout
+	Frames uint64
+	Bytes  uint64
+}
+
 type laneRuleFlag uint32
 
 const (
@@ -161,6 +226,16 @@ const (
 	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 2048
 	laneRuleFlagRULE_SCATTERED       laneRuleFlag = 4096
 	laneRuleFlagRULE_FINISH          laneRuleFlag = 8192
+	laneRuleFlagRULE_LISTS           laneRuleFlag = 16384
+	laneRuleFlagRULE_POLICE          laneRuleFlag = 32768
+)
+
+type laneVerdict uint32
+
+const (
+	laneVerdictVERDICT_PASS   laneVerdict = 0
+	laneVerdictVERDICT_NORMAL laneVerdict = 1
+	laneVerdictVERDICT_DROP   laneVerdict = 2
 )
 
 // Names of all BPF objects in the ELF.
@@ -168,9 +243,12 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	laneMapCounters        = "counters"
+	laneMapDestinations    = "destinations"
 	laneMapEvents          = "events"
 	laneMapFdb             = "fdb"
 	laneMapPorts           = "ports"
+	laneMapRuleCounts      = "rule_counts"
+	laneMapRules           = "rules"
 	laneMapTargets         = "targets"
 	laneProgDevmapLost     = "devmap_lost"
 	laneProgOvsXdp         = "ovs_xdp"
@@ -179,12 +257,15 @@ const (
 	laneProgRenewLease     = "renew_lease"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
+	laneVarExportFlowKey   = "export_flow_key"
 	laneVarExportLimits    = "export_limits"
+	laneVarExportListFlag  = "export_list_flag"
 	laneVarExportReason    = "export_reason"
 	laneVarExportRenewal   = "export_renewal"
 	laneVarExportRow       = "export_row"
 	laneVarExportRowFlag   = "export_row_flag"
 	laneVarExportRuleFlag  = "export_rule_flag"
+	laneVarExportVerdict   = "export_verdict"
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
 	laneVarFinish          = "finish"
@@ -192,6 +273,7 @@ const (
 	laneVarNetns           = "netns"
 	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
+	laneVarRuleRows        = "rule_rows"
 	laneVarScattered       = "scattered"
 	laneVarTargetsId       = "targets_id"
 )
@@ -249,11 +331,14 @@ type laneProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Fdb      *ebpf.MapSpec `ebpf:"fdb"`
-	Ports    *ebpf.MapSpec `ebpf:"ports"`
-	Targets  *ebpf.MapSpec `ebpf:"targets"`
+	Counters     *ebpf.MapSpec `ebpf:"counters"`
+	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Fdb          *ebpf.MapSpec `ebpf:"fdb"`
+	Ports        *ebpf.MapSpec `ebpf:"ports"`
+	RuleCounts   *ebpf.MapSpec `ebpf:"rule_counts"`
+	Rules        *ebpf.MapSpec `ebpf:"rules"`
+	Targets      *ebpf.MapSpec `ebpf:"targets"`
 }
 
 // laneVariableSpecs contains global variables before they are loaded into the kernel.
@@ -262,12 +347,15 @@ type laneMapSpecs struct {
 type laneVariableSpecs struct {
 	ExportEvent     *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventKind *ebpf.VariableSpec `ebpf:"export_event_kind"`
+	ExportFlowKey   *ebpf.VariableSpec `ebpf:"export_flow_key"`
 	ExportLimits    *ebpf.VariableSpec `ebpf:"export_limits"`
+	ExportListFlag  *ebpf.VariableSpec `ebpf:"export_list_flag"`
 	ExportReason    *ebpf.VariableSpec `ebpf:"export_reason"`
 	ExportRenewal   *ebpf.VariableSpec `ebpf:"export_renewal"`
 	ExportRow       *ebpf.VariableSpec `ebpf:"export_row"`
 	ExportRowFlag   *ebpf.VariableSpec `ebpf:"export_row_flag"`
 	ExportRuleFlag  *ebpf.VariableSpec `ebpf:"export_rule_flag"`
+	ExportVerdict   *ebpf.VariableSpec `ebpf:"export_verdict"`
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
 	Finish          *ebpf.VariableSpec `ebpf:"finish"`
@@ -275,6 +363,7 @@ type laneVariableSpecs struct {
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
 	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
+	RuleRows        *ebpf.VariableSpec `ebpf:"rule_rows"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
 	TargetsId       *ebpf.VariableSpec `ebpf:"targets_id"`
 }
@@ -299,19 +388,25 @@ func (o *laneObjects) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Fdb      *ebpf.Map `ebpf:"fdb"`
-	Ports    *ebpf.Map `ebpf:"ports"`
-	Targets  *ebpf.Map `ebpf:"targets"`
+	Counters     *ebpf.Map `ebpf:"counters"`
+	Destinations *ebpf.Map `ebpf:"destinations"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Fdb          *ebpf.Map `ebpf:"fdb"`
+	Ports        *ebpf.Map `ebpf:"ports"`
+	RuleCounts   *ebpf.Map `ebpf:"rule_counts"`
+	Rules        *ebpf.Map `ebpf:"rules"`
+	Targets      *ebpf.Map `ebpf:"targets"`
 }
 
 func (m *laneMaps) Close() error {
 	return _LaneClose(
 		m.Counters,
+		m.Destinations,
 		m.Events,
 		m.Fdb,
 		m.Ports,
+		m.RuleCounts,
+		m.Rules,
 		m.Targets,
 	)
 }
@@ -322,12 +417,15 @@ func (m *laneMaps) Close() error {
 type laneVariables struct {
 	ExportEvent     *ebpf.Variable `ebpf:"export_event"`
 	ExportEventKind *ebpf.Variable `ebpf:"export_event_kind"`
+	ExportFlowKey   *ebpf.Variable `ebpf:"export_flow_key"`
 	ExportLimits    *ebpf.Variable `ebpf:"export_limits"`
+	ExportListFlag  *ebpf.Variable `ebpf:"export_list_flag"`
 	ExportReason    *ebpf.Variable `ebpf:"export_reason"`
 	ExportRenewal   *ebpf.Variable `ebpf:"export_renewal"`
 	ExportRow       *ebpf.Variable `ebpf:"export_row"`
 	ExportRowFlag   *ebpf.Variable `ebpf:"export_row_flag"`
 	ExportRuleFlag  *ebpf.Variable `ebpf:"export_rule_flag"`
+	ExportVerdict   *ebpf.Variable `ebpf:"export_verdict"`
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
 	Finish          *ebpf.Variable `ebpf:"finish"`
@@ -335,6 +433,7 @@ type laneVariables struct {
 	Netns           *ebpf.Variable `ebpf:"netns"`
 	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
+	RuleRows        *ebpf.Variable `ebpf:"rule_rows"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
 	TargetsId       *ebpf.Variable `ebpf:"targets_id"`
 }

@@ -49,12 +49,16 @@ var (
 	macNew = ovs.MAC{0x52, 0x54, 0, 0, 0, 0x99}
 )
 
+// dropping holds the reasons for which a frame is dropped.
+var dropping = map[string]bool{"dropped": true, "dropped-address": true, "policed": true}
+
 func TestLane(t *testing.T) {
 	w := newWorld(t, 4, Config{})
 	var counted []string
 	for _, group := range [][]laneTest{
 		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
 		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(), jumboTests(), lossTests(),
+		listTests(), addressTests(), policeTests(),
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
@@ -87,6 +91,9 @@ func (c laneTest) run(w *world) {
 	want := uint32(xdpPass)
 	if c.reason == "lane" {
 		want = xdpRedirect
+	}
+	if dropping[c.reason] {
+		want = xdpDrop
 	}
 	if verdict != want {
 		w.Errorf("verdict is %d, want %d", verdict, want)
@@ -132,6 +139,9 @@ func (w *world) counted(n int, c laneTest, target bool) {
 			frames, bytes = &want.Lane, &want.LaneBytes
 		case "would":
 			frames, bytes = &want.Would, &want.WouldBytes
+		}
+		if dropping[c.reason] {
+			frames, bytes = &want.Dropped, &want.DroppedBytes
 		}
 		*frames, *bytes = 1, uint64(len(c.frame))
 		if c.finished {

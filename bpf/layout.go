@@ -33,16 +33,17 @@ type layoutRecord struct {
 	FDBMask   uint32
 	PortMask  uint32
 	NetNS     uint32
+	Rules     uint64
 	Seed      uint64
 	Scattered uint64
 }
 
-const layoutSize = 32 // of a layoutRecord, in bytes
+const layoutSize = 40 // of a layoutRecord, in bytes
 
 // pinLayout makes and pins it.
 func (l *Lane) pinLayout(dir string) error {
 	r := layoutRecord{FDBMask: uint32(l.layout.buckets - 1), PortMask: uint32(l.layout.slots - 1),
-		NetNS: l.layout.netns, Seed: l.layout.seed}
+		NetNS: l.layout.netns, Rules: uint64(l.layout.rules), Seed: l.layout.seed}
 	if l.layout.scattered {
 		r.Scattered = 1
 	}
@@ -83,9 +84,9 @@ func openLayout(dir string) (layout, error) {
 	if err := decode(value, &r); err != nil {
 		return layout{}, fmt.Errorf("read table %s: %w", layoutTable, err)
 	}
-	of := layout{buckets: int(r.FDBMask) + 1, slots: int(r.PortMask) + 1, seed: r.Seed, scattered: r.Scattered != 0, netns: r.NetNS}
-	if bits.OnesCount(uint(of.buckets)) != 1 || bits.OnesCount(uint(of.slots)) != 1 || of.slots > maxPorts {
-		return layout{}, fmt.Errorf("%d buckets and %d ports: not what this program makes", of.buckets, of.slots)
+	of := layout{buckets: int(r.FDBMask) + 1, slots: int(r.PortMask) + 1, rules: int(r.Rules), seed: r.Seed, scattered: r.Scattered != 0, netns: r.NetNS}
+	if bits.OnesCount(uint(of.buckets)) != 1 || bits.OnesCount(uint(of.slots)) != 1 || of.slots > maxPorts || of.rules < 1 || of.rules > maxRules {
+		return layout{}, fmt.Errorf("%d buckets, %d ports and %d rules: not what this program makes", of.buckets, of.slots, of.rules)
 	}
 	own, err := ownNamespace()
 	if err != nil {

@@ -69,6 +69,32 @@ type Rule struct {
 	Bridge uint8
 	// KeepAlive is the interval at which a frame of each station passes.
 	KeepAlive time.Duration
+	// Rules and Addresses name lists that frames from the port must satisfy; the
+	// zero ListKey is none. Scoped tells that lists of DestinationRules count, too.
+	Rules, Addresses ListKey
+	Scoped           bool
+	// PoliceBytes and PoliceFrames limit the rate of frames from the port. What is
+	// over the rate is dropped; what OVS gets counts, and is left to its policer.
+	PoliceBytes, PoliceFrames Rate
+}
+
+// Rate is a limit of rate. The zero Rate is none.
+type Rate struct {
+	// PerSecond is in bytes behind the Ethernet header, or in frames; so is
+	// Burst, what may come at once after a pause.
+	PerSecond, Burst uint64
+}
+
+// pack gives the rate as the program reads it.
+func (r Rate) pack() laneRate {
+	if r.PerSecond == 0 {
+		return laneRate{}
+	}
+	const second = float64(time.Second)
+	return laneRate{
+		Cost:  max(1, uint64(second*float64(int(1)<<laneLimitsCOST_SHIFT)/float64(r.PerSecond))),
+		Burst: uint64(min(second*float64(r.Burst)/float64(r.PerSecond), float64(time.Hour))),
+	}
 }
 
 // Legs is how many buckets frames to a bond are hashed into.
@@ -184,6 +210,8 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Reflects, laneRuleFlagRULE_REFLECTS},
 		{r.Scattered, laneRuleFlagRULE_SCATTERED},
 		{r.Finish, laneRuleFlagRULE_FINISH},
+		{r.Rules != ListKey{} || r.Addresses != ListKey{} || r.Scoped, laneRuleFlagRULE_LISTS},
+		{r.PoliceBytes != Rate{} || r.PoliceFrames != Rate{}, laneRuleFlagRULE_POLICE},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},
@@ -263,6 +291,8 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	l.ports.setWord(slot, 0)
 	p.Vlans = [64]uint64{}
 	p.Bundle = uint32(slot)
+	p.Rules, p.Addresses = laneList{}, laneList{}
+	p.Police, p.Full = [2]laneRate{}, [2]uint64{}
 	atomic.StoreUint32(&p.Loses, 0)
 	atomic.StoreUint32(&p.Debt, 0)
 	if err := l.attach(ifindex, mode); err != nil {
@@ -282,8 +312,9 @@ func (l *Lane) ClosePort(ifindex int) {
 	}
 }
 
-// SetRule changes what the program does with a port. A change of the VLANs or
-// the bundle lets frames from the port pass until it is whole.
+// SetRule changes what the program does with a port, whose lists must be there. A
+// change of what is not in one word lets frames from the port pass until it is
+// whole.
 func (l *Lane) SetRule(ifindex int, r Rule) error {
 	slot, ok := l.ports.slotOf(ifindex)
 	if !ok {
@@ -295,10 +326,23 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 			return fmt.Errorf("set rule of device %d: device %d, which stands for its bond, is not on the lane", ifindex, r.Bundle)
 		}
 	}
+	rules, err := l.lists.at(r.Rules, r.Scoped)
+	if err != nil {
+		return fmt.Errorf("set rule of device %d: %w", ifindex, err)
+	}
+	addresses, err := l.lists.at(r.Addresses, false)
+	if err != nil {
+		return fmt.Errorf("set rule of device %d: %w", ifindex, err)
+	}
 	old, p := l.ports.rules[ifindex], &l.ports.slots[slot]
-	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs {
+	police := [2]laneRate{r.PoliceBytes.pack(), r.PoliceFrames.pack()}
+	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs || p.Police != police ||
+		wordOf(&p.Rules) != rules || wordOf(&p.Addresses) != addresses {
 		l.ports.setWord(slot, 0)
 	}
+	setListWord(&p.Rules, rules)
+	setListWord(&p.Addresses, addresses)
+	p.Police = police
 	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) {
 		if old != (Rule{}) {
 			if err := l.grace.Wait(); err != nil {
@@ -318,6 +362,12 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 	l.ports.rules[ifindex] = r
 	l.ports.setWord(slot, r.pack(l.ticks).word())
 	return nil
+}
+
+func wordOf(l *laneList) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(l))) }
+
+func setListWord(l *laneList, word uint64) {
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(l)), word)
 }
 
 // legSlot returns the slot of a leg, or one that no port has.

@@ -69,11 +69,16 @@ func (l *Lane) Holds(ifindex int, r Rule) bool {
 	if r.Bundle == ifindex {
 		r.Bundle = 0
 	}
+	p := &l.ports.slots[slot]
+	if p.Police != [2]laneRate{r.PoliceBytes.pack(), r.PoliceFrames.pack()} {
+		return false
+	}
+	r.PoliceBytes, r.PoliceFrames = Rate{}, Rate{}
 	return had == r && l.ports.word(slot) == want.word()
 }
 
-// unpack reads the rule of a port back. One that is closed has its VLANs and
-// its bundle, no more.
+// unpack reads the rule of a port back, but for its rates. One that is closed has
+// its VLANs, its lists and its bundle, no more.
 func (l *Lane) unpack(slot int) Rule {
 	p := &l.ports.slots[slot]
 	w := ruleOfWord(l.ports.word(slot))
@@ -86,6 +91,8 @@ func (l *Lane) unpack(slot int) Rule {
 		VID: ovs.VLAN(w.Vid), VLANs: p.Vlans, MaxFrame: int(w.MaxFrame), Bridge: w.Bridge,
 		KeepAlive: time.Duration(float64(w.Keepalive) * float64(int(1)<<laneLimitsSTAMP_SHIFT) / l.ticks * float64(time.Second)),
 	}
+	r.Rules, r.Addresses = l.lists.keyOf(p.Rules), l.lists.keyOf(p.Addresses)
+	r.Scoped = p.Rules.Flags&uint16(laneListFlagLIST_SCOPED) != 0
 	switch {
 	case has(laneRuleFlagRULE_ACCESS):
 		r.VLANMode = Access

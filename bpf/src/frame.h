@@ -32,6 +32,8 @@ struct frame {
 	__u16 type;
 	/* The outer tag's VID; 0 when there is none. */
 	__u16 vid;
+	/* TCI of the outer tag. */
+	__u16 tci;
 	/* Where the payload starts: 14, or 18 behind a tag. */
 	__u32 l3;
 	bool tagged;
@@ -91,14 +93,13 @@ static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 	f->odd_tag = false;
 	if (type_is_tag(f->type)) {
 		struct tag *tag = data + ETH_HLEN;
-		__u16 tci;
 
 		if ((void *)(tag + 1) > end)
 			return false;
-		tci = bpf_ntohs(tag->tci);
-		f->vid = tci & TCI_VID;
+		f->tci = bpf_ntohs(tag->tci);
+		f->vid = f->tci & TCI_VID;
 		f->tagged = true;
-		f->odd_tag = f->type == ETH_P_8021AD || !f->vid || (tci & TCI_DEI);
+		f->odd_tag = f->type == ETH_P_8021AD || !f->vid || (f->tci & TCI_DEI);
 		f->type = bpf_ntohs(tag->inner);
 		f->l3 += TAG_LEN;
 		if (type_is_tag(f->type))

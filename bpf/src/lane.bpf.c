@@ -20,6 +20,7 @@
 #include "frame.h"
 #include "bond.h"
 #include "checksum.h"
+#include "lists.h"
 #include "losses.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
@@ -30,6 +31,9 @@ const volatile enum reason export_reason = REASON_LANE;
 const volatile enum event_kind export_event_kind = EVENT_NEW;
 const volatile struct event export_event = {};
 const volatile struct row export_row = {};
+const volatile enum list_flag export_list_flag = LIST_SCOPED;
+const volatile enum verdict export_verdict = VERDICT_PASS;
+const volatile struct flow_key export_flow_key = {};
 
 enum tag_action { TAG_KEEP, TAG_POP, TAG_PUSH };
 
@@ -38,6 +42,8 @@ struct route {
 	__u32 slot;
 	__u16 vid;
 	enum tag_action tag;
+	/* Place of the rule that has decided + 1; 0: none. */
+	__u32 hit;
 	struct unfinished rest;
 };
 
@@ -114,7 +120,7 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 	return vlan != 0;
 }
 
-static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p,
+static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
 					       struct route *route, bool beside)
 {
@@ -123,6 +129,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	struct port *target;
 	__u64 now = bpf_jiffies64(), domain, *place;
 	__u32 dst_slot, len, bundle = p->bundle;
+	enum reason left = REASON_LANE;
 	__u16 vlan, stamp;
 	bool tagged;
 
@@ -138,6 +145,16 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_RUNT;
 	if (beside)
 		tag_beside(ctx, f);
+
+	/* The bridge's rules do not drop it. What they drop is not learned from. */
+	if (in.flags & RULE_LISTS) {
+		struct ruling r = { .frame = *f, .now = now, .slot = slot };
+
+		left = lists_decide(ctx, &r);
+		route->hit = r.hit;
+		if (left >= REASON_DROPPED)
+			return in.flags & RULE_OBSERVE ? REASON_WOULD : left;
+	}
 	if (!frame_vlan(p, &in, f, &vlan))
 		return REASON_VLAN;
 	domain = (__u64)in.bridge << 12 | vlan;
@@ -161,6 +178,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		fdb_sighted(place, src, bundle);
 		return REASON_MOVED_SOURCE;
 	}
+	if (left != REASON_LANE)
+		return left;
 
 	/* It is plain unicast IP. */
 	if (f->odd_tag)
@@ -221,6 +240,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	if (in.flags & RULE_OBSERVE)
 		return REASON_WOULD;
+	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
+		return REASON_POLICED;
 	tagged = egress_tagged(&out, vlan);
 	route->slot = dst_slot;
 	route->vid = vlan;
@@ -282,7 +303,7 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 	struct port_counters *c, *sent;
 	enum reason reason;
 	struct port *p;
-	__u32 slot;
+	__u32 slot, number;
 
 	p = port_find(ctx->ingress_ifindex, &slot);
 	if (!p)
@@ -298,7 +319,7 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		f.scattered = f.len != whole;
 		f.len = whole;
 	}
-	reason = lane_decide(ctx, p, c, &f, &route, beside);
+	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
@@ -316,10 +337,19 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 			c->finished++;
 		}
 	}
-	c->frames[reason < REASON_COUNT ? reason : REASON_RUNT]++;
-	c->bytes[reason <= REASON_WOULD ? reason : 2] += f.len;
-	if (reason != REASON_LANE)
+	number = reason;
+	asm volatile("" : "+r"(number)); /* the compiler knows, the verifier does not */
+	c->frames[number < REASON_COUNT ? number : REASON_RUNT]++;
+	c->bytes[reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3] += f.len;
+	if (reason == REASON_LANE || reason == REASON_DROPPED)
+		rule_counts_add(route.hit, f.len);
+	if (reason >= REASON_DROPPED)
+		return XDP_DROP;
+	if (reason != REASON_LANE) {
+		if (p->police[RATE_BYTES].cost | p->police[RATE_FRAMES].cost)
+			policed(p, f.len > ETH_HLEN ? f.len - ETH_HLEN : 0, true);
 		return XDP_PASS;
+	}
 	sent = bpf_map_lookup_elem(&counters, &route.slot);
 	if (sent)
 		sent->sent++;

@@ -12,7 +12,7 @@
 
 enum limits {
 	/* Version of these shapes; a daemon never reads tables of another one. */
-	LAYOUT_VERSION = 3,
+	LAYOUT_VERSION = 4,
 	/* How many slots after ifindex & port_mask a port may sit in. */
 	PORT_PROBES = 8,
 	/* Rows in a bucket of the FDB. */
@@ -29,6 +29,10 @@ enum limits {
 	 * many, and so many more on each CPU, before no frame is sent to it. */
 	LOSS_SHARE = 4,
 	LOSS_BURST = 512,
+	/* Costs of a frame in a rate limit are in 1 >> COST_SHIFT nanoseconds. */
+	COST_SHIFT = 20,
+	/* Rules in a list at most: what the kernel's verifier walks in good time. */
+	LIST_MAX = 256,
 };
 
 /*
@@ -64,6 +68,10 @@ enum rule_flag {
 	/* A frame from this port is nothing but its bytes, never a socket buffer
 	 * that goes with it: its checksum may be finished. */
 	RULE_FINISH = 1 << 13,
+	/* Frames from this port are decided by lists (struct port: rules, addresses). */
+	RULE_LISTS = 1 << 14,
+	/* Frames from this port are limited in rate (struct port: police). */
+	RULE_POLICE = 1 << 15,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -81,6 +89,92 @@ struct port_rule {
 	 * 1 << STAMP_SHIFT jiffies; 0 means every frame passes. */
 	__u8 keepalive;
 };
+
+/* Flags of a list. */
+enum list_flag {
+	/* Frames to some destinations are decided by a list of theirs, too. */
+	LIST_SCOPED = 1 << 0,
+};
+
+/* Where a list of rules is, in one word, so that it is read whole. */
+struct list {
+	/* Its first rule in the array of rules, and how many there are; 0: none. */
+	__u32 first;
+	__u16 count;
+	/* enum list_flag */
+	__u16 flags;
+};
+
+/*
+ * What a rule can match on, in network byte order, as OVS takes it from a frame
+ * (flow_extract in lib/flow.c). What a frame does not have is 0.
+ */
+struct flow_key {
+	__u8 dst[6];
+	/* Behind the outer tag. */
+	__be16 type;
+	__u8 src[6];
+	/* Of the outer tag, with the bit 0x1000 set; 0: none. */
+	__be16 tci;
+	/* IPv6; IPv4 in the first four bytes. Of ARP the sender's. */
+	__u8 ip_src[16];
+	__u8 ip_dst[16];
+	/* Of IPv6 behind all extension headers. */
+	__u8 proto;
+	__u8 tos;
+	__u8 ttl;
+	/* 1: any fragment, 2: one with an offset, too. */
+	__u8 frag;
+	/* Ports, or type and code of ICMP; 0 of a fragment. */
+	__be16 tp_src;
+	__be16 tp_dst;
+	__be16 tcp_flags;
+	__u8 unused[6];
+};
+
+enum { KEY_WORDS = sizeof(struct flow_key) / sizeof(__u64) };
+
+enum verdict {
+	/* OVS decides. */
+	VERDICT_PASS = 0,
+	/* Go on: as a learning switch does. */
+	VERDICT_NORMAL,
+	VERDICT_DROP,
+};
+
+/* One rule of a list: it matches the frames whose key is value in the bits of
+ * mask. The lowest order of those that match decides. */
+struct list_rule {
+	__u64 value[KEY_WORDS];
+	__u64 mask[KEY_WORDS];
+	__u32 order;
+	/* enum verdict */
+	__u32 verdict;
+	/* A frame that it decides passes once in so many 1 << STAMP_SHIFT jiffies,
+	 * so that OVS sees the rule used; 0: none. stamp is when one last did. */
+	__u32 idle;
+	__u32 stamp;
+};
+
+/* What a rule of a list has decided on one CPU, but for what went to OVS. */
+struct rule_count {
+	__u64 frames;
+	__u64 bytes;
+};
+
+/*
+ * A limit of rate, as a policer of the kernel's (net/sched/act_police.c): a
+ * frame moves the time at which the bucket is full again on by its cost, and is
+ * over the limit when that gets more than burst nanoseconds ahead of now.
+ */
+struct rate {
+	/* Of a byte behind the Ethernet header, or a frame; in nanoseconds <<
+	 * COST_SHIFT. 0: no limit. */
+	__u64 cost;
+	__u64 burst;
+};
+
+enum { RATE_BYTES, RATE_FRAMES, RATES };
 
 struct port {
 	union {
@@ -105,10 +199,26 @@ struct port {
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];
+	/* RULE_LISTS: the OpenFlow rules that name no single destination, and the
+	 * source addresses that the port may use (VERDICT_NORMAL). */
+	union {
+		struct list rules;
+		__u64 rules_word;
+	};
+	union {
+		struct list addresses;
+		__u64 addresses_word;
+	};
+	/* RULE_POLICE */
+	struct rate police[RATES];
+	__u64 unused2[2];
+	/* Written by the program only: when each bucket is full again, in
+	 * nanoseconds of CLOCK_MONOTONIC. */
+	__u64 full[RATES];
 	/* Event budget: window number << 16 | events sent in it. Written by the
 	 * program only. */
 	__u64 budget;
-	__u64 unused2[7];
+	__u64 unused3[5];
 };
 
 /* Flags of an FDB row. */
@@ -156,7 +266,7 @@ struct bucket {
 
 /*
  * Why a frame left the program where it did. LANE and WOULD are the express
- * lane; every other reason passed the frame to OVS.
+ * lane; from DROPPED on it was dropped; every other reason passed it to OVS.
  */
 enum reason {
 	/* redirected to the port of its destination */
@@ -215,6 +325,16 @@ enum reason {
 	REASON_NO_DEVICE,
 	/* no room for the tag in front of the frame */
 	REASON_NO_HEADROOM,
+	/* the OpenFlow rules do something else with it, or can't be proven not to */
+	REASON_RULE,
+	/* a source address that the port may not use (xdp-addresses) */
+	REASON_FOREIGN_ADDRESS,
+	/* an OpenFlow rule drops it */
+	REASON_DROPPED,
+	/* a source address that the port may not use (xdp-validate=drop) */
+	REASON_DROPPED_ADDRESS,
+	/* over the port's ingress policing rate */
+	REASON_POLICED,
 	REASON_COUNT,
 };
 
@@ -222,8 +342,8 @@ enum reason {
  * they came from. */
 struct port_counters {
 	__u64 frames[REASON_COUNT];
-	/* Bytes of the frames as received: LANE, WOULD, all others. */
-	__u64 bytes[3];
+	/* Bytes of the frames as received: LANE, WOULD, passed, dropped. */
+	__u64 bytes[4];
 	/* Frames redirected to this port. */
 	__u64 sent;
 	/* Events that were not sent: over the budget, ring buffer full. */

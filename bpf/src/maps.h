@@ -42,6 +42,35 @@ struct {
 	__type(value, struct port_counters);
 } counters SEC(".maps");
 
+/* Rules of all lists, each list in one piece. Mapped into the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct list_rule);
+} rules SEC(".maps");
+
+/* CPU * rule_rows + place of a rule -> what it has decided there. An array of
+ * its own making, for one per CPU can't be mapped into the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct rule_count);
+} rule_counts SEC(".maps");
+
+/* MAC << 16 | bridge << 12 -> list of the OpenFlow rules that name this one
+ * destination (struct list). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u64);
+} destinations SEC(".maps");
+
 /* "Look again": new and moved sources, ports that lose frames; struct event. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -59,6 +88,9 @@ const volatile bool scattered = false;
 
 /* Unfinished L4 checksums are finished (--finish-checksums). */
 const volatile bool finish = false;
+
+/* How many rules all lists have room for. */
+const volatile __u32 rule_rows = 1024;
 
 /* The network namespace of the daemon and its devices: inode number of
  * /proc/self/ns/net. */
