@@ -17,9 +17,19 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
 
+// Fields holds what a rule can match on.
+type Fields = ovs.Fields
+
+// Bits of Fields.
+const (
+	TagPresent = ovs.TagPresent
+	FragAny    = ovs.FragAny
+	FragLater  = ovs.FragLater
+)
+
 // Match selects frames: those whose Fields are Value in the bits of Mask. Value
 // has no other bits. The zero Match selects every frame.
-type Match struct{ Value, Mask ovs.Fields }
+type Match struct{ Value, Mask Fields }
 
 // Verdict is what becomes of a frame.
 type Verdict uint8
