@@ -119,7 +119,7 @@ func (l *Lane) UnpinLinks() error {
 // had adopted it has ended, wherever that has left off: programs and tables.
 // The lane must be shut.
 func (l *Lane) Reclaim() error {
-	errs := []error{l.UnpinLinks()}
+	errs := []error{l.UnpinLinks(), l.ForgetLists()}
 	l.reread()
 	for ifindex, a := range l.links {
 		if _, ok := l.ports.slotOf(ifindex); !ok {

@@ -104,7 +104,8 @@ type lanePort struct {
 	Rules     laneList
 	Addresses laneList
 	Police    [2]laneRate
-	Unused2   [2]uint64
+	Mac       uint64
+	Unused2   uint64
 	Full      [2]uint64
 	Budget    uint64
 	Unused3   [5]uint64

@@ -36,8 +36,10 @@ type Rule struct {
 	// Protected is Port:protected.
 	Protected bool
 	// Declared tells that the port has an attached-mac: it can't mark other
-	// ports' declared stations as moved.
+	// ports' declared stations as moved. MAC is that address: frames with another
+	// source pass; zero: none do for that.
 	Declared bool
+	MAC      ovs.MAC
 	// Bundle is the device that rows of the port's stations name; 0 is the
 	// port's own. In a bond it is the first member.
 	Bundle int
@@ -292,6 +294,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	p.Vlans = [64]uint64{}
 	p.Bundle = uint32(slot)
 	p.Rules, p.Addresses = laneList{}, laneList{}
+	p.Mac = 0
 	p.Police, p.Full = [2]laneRate{}, [2]uint64{}
 	atomic.StoreUint32(&p.Loses, 0)
 	atomic.StoreUint32(&p.Debt, 0)
@@ -336,12 +339,13 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 	}
 	old, p := l.ports.rules[ifindex], &l.ports.slots[slot]
 	police := [2]laneRate{r.PoliceBytes.pack(), r.PoliceFrames.pack()}
-	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs || p.Police != police ||
+	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs || old.MAC != r.MAC || p.Police != police ||
 		wordOf(&p.Rules) != rules || wordOf(&p.Addresses) != addresses {
 		l.ports.setWord(slot, 0)
 	}
 	setListWord(&p.Rules, rules)
 	setListWord(&p.Addresses, addresses)
+	atomic.StoreUint64(&p.Mac, Key{MAC: r.MAC}.word())
 	p.Police = police
 	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) {
 		if old != (Rule{}) {

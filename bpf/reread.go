@@ -92,6 +92,7 @@ func (l *Lane) unpack(slot int) Rule {
 		KeepAlive: time.Duration(float64(w.Keepalive) * float64(int(1)<<laneLimitsSTAMP_SHIFT) / l.ticks * float64(time.Second)),
 	}
 	r.Rules, r.Addresses = l.lists.keyOf(p.Rules), l.lists.keyOf(p.Addresses)
+	r.MAC = keyOf(p.Mac).MAC
 	r.Scoped = p.Rules.Flags&uint16(laneListFlagLIST_SCOPED) != 0
 	switch {
 	case has(laneRuleFlagRULE_ACCESS):

@@ -165,14 +165,23 @@ type Interface struct {
 	MACInUse string
 	// AdminState and LinkState are "up", "down" or "" when not known.
 	AdminState, LinkState string
-	// IngressPolicing tells whether any ingress_policing_rate column
-	// (kbps or kpkts) is not 0.
-	IngressPolicing bool
+	// Policing is the limit of rate of frames from the interface.
+	Policing Policing
 	// BFD tells whether Interface:bfd:enable is true; CFM whether
 	// Interface:cfm_mpid is set.
 	BFD, CFM bool
 	// ExternalIDs, OtherConfig and Options are the columns of these names.
 	ExternalIDs, OtherConfig, Options map[string]string
+}
+
+// Policing is a limit of rate; 0 is none, and for a burst the default.
+type Policing struct {
+	// Rate is Interface:ingress_policing_rate in kbit/s, Burst
+	// Interface:ingress_policing_burst in kbit.
+	Rate, Burst int
+	// PacketRate is Interface:ingress_policing_kpkts_rate in 1000 frames a
+	// second, PacketBurst Interface:ingress_policing_kpkts_burst in 1000 frames.
+	PacketRate, PacketBurst int
 }
 
 // Mirror is a row of the Mirror table.

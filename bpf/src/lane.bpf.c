@@ -180,6 +180,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	}
 	if (left != REASON_LANE)
 		return left;
+	if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
+		return REASON_FOREIGN_ADDRESS;
 
 	/* It is plain unicast IP. */
 	if (f->odd_tag)

@@ -211,7 +211,10 @@ struct port {
 	};
 	/* RULE_POLICE */
 	struct rate police[RATES];
-	__u64 unused2[2];
+	/* RULE_DECLARED: the attached-mac << 16, first octet in the highest byte;
+	 * frames with another source pass. 0: none. */
+	__u64 mac;
+	__u64 unused2;
 	/* Written by the program only: when each bucket is full again, in
 	 * nanoseconds of CLOCK_MONOTONIC. */
 	__u64 full[RATES];
@@ -327,7 +330,7 @@ enum reason {
 	REASON_NO_HEADROOM,
 	/* the OpenFlow rules do something else with it, or can't be proven not to */
 	REASON_RULE,
-	/* a source address that the port may not use (xdp-addresses) */
+	/* a source address that the port may not use (attached-mac, xdp-addresses) */
 	REASON_FOREIGN_ADDRESS,
 	/* an OpenFlow rule drops it */
 	REASON_DROPPED,

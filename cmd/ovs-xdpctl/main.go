@@ -37,14 +37,17 @@ type flags struct {
 		VLAN   string `arg:"" name:"vlan" help:"VLAN as in fdb; 0 on an access port stands for its own."`
 		DstMAC string `arg:"" name:"dst-mac" help:"Destination address."`
 	} `cmd:"" help:"Say which way a frame takes and why, next to what OVS says (ofproto/trace)."`
+	Rules struct {
+		Bridge string `arg:"" optional:"" help:"Only this bridge."`
+	} `cmd:"" help:"Show OpenFlow rules, what the lane makes of each, and how many frames hit it on the lane, in OVS, and together."`
 	Coverage struct{} `cmd:"" help:"Show counters of all ports together, by reason, and frames-lost: those that were lost after a redirect."`
 }
 
 // call maps the command line to a command of the control socket.
 func (f *flags) call(command string) (method string, args []string) {
 	method = map[string]string{"status": "offload/show", "ports": "port/show", "fdb": "fdb/show",
-		"why": "offload/why", "coverage": "coverage/show"}[command]
-	if bridge := f.Status.Bridge + f.Ports.Bridge + f.FDB.Bridge; bridge != "" {
+		"why": "offload/why", "rules": "rule/show", "coverage": "coverage/show"}[command]
+	if bridge := f.Status.Bridge + f.Ports.Bridge + f.FDB.Bridge + f.Rules.Bridge; bridge != "" {
 		args = append(args, bridge)
 	}
 	if w := f.Why; command == "why" {

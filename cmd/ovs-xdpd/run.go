@@ -36,6 +36,9 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	if f.AuditInterval < 0 || f.AuditInterval > time.Hour {
 		return fmt.Errorf("--audit-interval=%v: want 0s (off) to 1h", f.AuditInterval)
 	}
+	if f.RulesPerList < 1 || f.RulesPerList > bpf.MaxList {
+		return fmt.Errorf("--rules-per-list=%d: want 1 to %d", f.RulesPerList, bpf.MaxList)
+	}
 	if err := host.CheckCapabilities(); err != nil {
 		return err
 	}
@@ -55,8 +58,9 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 		cfg := reconcile.Config{
 			Rundir: rundir, Log: log, BPFFS: f.BPFFS, Pidfile: pidfile,
 			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive,
-				SetNICOffloads: f.SetNICOffloads, FinishChecksums: f.FinishChecksums, Rows: cmp.Or(f.FDBRows, bpf.DefaultRows)},
-			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, FinishChecksums: f.FinishChecksums}, InCharge: started.tell,
+				SetNICOffloads: f.SetNICOffloads, FinishChecksums: f.FinishChecksums, Rows: cmp.Or(f.FDBRows, bpf.DefaultRows),
+				Rules: cmp.Or(f.RuleRows, bpf.DefaultRules), RulesPerList: f.RulesPerList},
+			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, Rules: f.RuleRows, FinishChecksums: f.FinishChecksums}, InCharge: started.tell,
 			AuditInterval: f.AuditInterval,
 		}
 		if running {

@@ -124,21 +124,22 @@ func (c *content) port(row portRow) (ovs.Port, error) {
 	rows, err := follow(c.interfaces, row.Interfaces, "Port:interfaces")
 	for _, i := range rows {
 		p.Interfaces = append(p.Interfaces, ovs.Interface{
-			UUID:            i.UUID,
-			Name:            i.Name,
-			Type:            i.Type,
-			OFPort:          deref(i.OFPort),
-			IfIndex:         deref(i.IfIndex),
-			Error:           deref(i.Error),
-			MACInUse:        deref(i.MACInUse),
-			AdminState:      deref(i.AdminState),
-			LinkState:       deref(i.LinkState),
-			IngressPolicing: i.PolicingRate != 0 || i.PolicingPacketsRate != 0,
-			BFD:             isTrue(i.BFD["enable"]),
-			CFM:             i.CFM != nil,
-			ExternalIDs:     maps.Clone(i.ExternalIDs),
-			OtherConfig:     maps.Clone(i.OtherConfig),
-			Options:         maps.Clone(i.Options),
+			UUID:       i.UUID,
+			Name:       i.Name,
+			Type:       i.Type,
+			OFPort:     deref(i.OFPort),
+			IfIndex:    deref(i.IfIndex),
+			Error:      deref(i.Error),
+			MACInUse:   deref(i.MACInUse),
+			AdminState: deref(i.AdminState),
+			LinkState:  deref(i.LinkState),
+			Policing: ovs.Policing{Rate: i.PolicingRate, Burst: i.PolicingBurst,
+				PacketRate: i.PolicingPacketsRate, PacketBurst: i.PolicingPacketsBurst},
+			BFD:         isTrue(i.BFD["enable"]),
+			CFM:         i.CFM != nil,
+			ExternalIDs: maps.Clone(i.ExternalIDs),
+			OtherConfig: maps.Clone(i.OtherConfig),
+			Options:     maps.Clone(i.Options),
 		})
 	}
 	slices.SortFunc(p.Interfaces, func(a, b ovs.Interface) int { return strings.Compare(a.Name, b.Name) })

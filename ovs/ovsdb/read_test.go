@@ -94,7 +94,7 @@ func TestReadColumns(t *testing.T) {
 		`error="could not open \"x\""`, "admin_state=up", "link_state=down", "ingress_policing_rate=1000",
 		"bfd:enable=true", "cfm_mpid=5", "options:dpdk-devargs=0", "other_config:a=b",
 		`external_ids:attached-mac="52:54:00:12:34:56"`, `external_ids:odd="a=b, \"c\"; {d} \\ ü\n[]"`)
-	vsctl("set", "interface", "trk", "ofport=-1", "ingress_policing_kpkts_rate=3")
+	vsctl("set", "interface", "trk", "ofport=-1", "ingress_policing_kpkts_rate=3", "ingress_policing_kpkts_burst=4")
 	vsctl("--", "--id=@m", "create", "mirror", "name=m0", "select_vlan=12,11", "output_vlan=99",
 		"--", "--id=@a", "get", "port", "acc", "--", "--id=@t", "get", "port", "trk", "--", "--id=@n", "get", "port", "nun",
 		"--", "--id=@k", "create", "mirror", "name=a0", "select_all=true", "select_src_port=@t,@a", "select_dst_port=@a", "output_port=@n",
@@ -138,12 +138,12 @@ func TestReadColumns(t *testing.T) {
 	acc.RSTPStatus = map[string]string{"rstp_port_state": "Forwarding"}
 	acc.Interfaces[0] = ovs.Interface{
 		Name: "acc", Type: "dpdk", OFPort: 7, IfIndex: 4294967295, Error: `could not open "x"`,
-		AdminState: "up", LinkState: "down", IngressPolicing: true, BFD: true, CFM: true,
+		AdminState: "up", LinkState: "down", Policing: ovs.Policing{Rate: 1000}, BFD: true, CFM: true,
 		ExternalIDs: map[string]string{"attached-mac": "52:54:00:12:34:56", "odd": "a=b, \"c\"; {d} \\ ü\n[]"},
 		OtherConfig: map[string]string{"a": "b"}, Options: map[string]string{"dpdk-devargs": "0"},
 	}
 	trk.Trunks, trk.VLANMode = []ovs.VLAN{20, 30}, "trunk"
-	trk.Interfaces[0].OFPort, trk.Interfaces[0].IngressPolicing = -1, true
+	trk.Interfaces[0].OFPort, trk.Interfaces[0].Policing = -1, ovs.Policing{PacketRate: 3, PacketBurst: 4}
 	ntg.Tag, ntg.VLANMode = tag(0), "native-tagged"
 	nun.Tag, nun.VLANMode = tag(4095), "native-untagged"
 	fake := plain("fake", "internal")
@@ -249,15 +249,15 @@ func TestReadOlderSchema(t *testing.T) {
 		delete(columns(tables, "Interface"), "ingress_policing_kpkts_rate")
 		delete(columns(tables, "Interface"), "ingress_policing_kpkts_burst")
 	}))
-	o.Vsctl("--no-wait", "add-br", "br0", "--", "set", "interface", "br0", "ingress_policing_rate=1")
+	o.Vsctl("--no-wait", "add-br", "br0", "--", "set", "interface", "br0", "ingress_policing_rate=1", "ingress_policing_burst=2")
 	s := dialTo(t, o)
-	if i := read(t, s).Bridges[0].Ports[0].Interfaces[0]; !i.IngressPolicing || i.Name != "br0" {
+	if i := read(t, s).Bridges[0].Ports[0].Interfaces[0]; i.Policing != (ovs.Policing{Rate: 1, Burst: 2}) || i.Name != "br0" {
 		t.Errorf("interface: %+v", i)
 	}
 	settle(s)
 	o.Vsctl("--no-wait", "set", "interface", "br0", "ingress_policing_rate=0")
 	within(t, 2*time.Second, s.Changed(), "policing off")
-	if i := read(t, s).Bridges[0].Ports[0].Interfaces[0]; i.IngressPolicing {
+	if i := read(t, s).Bridges[0].Ports[0].Interfaces[0]; i.Policing.Rate != 0 {
 		t.Errorf("interface: %+v", i)
 	}
 }

@@ -63,16 +63,18 @@ type interfaceRow struct {
 	MACInUse *string `ovsdb:"mac_in_use"`
 	// LACPCurrent is not in the Snapshot: a bond whose member changes it has
 	// to be asked about (bond/show).
-	LACPCurrent         *bool             `ovsdb:"lacp_current"`
-	AdminState          *string           `ovsdb:"admin_state"`
-	LinkState           *string           `ovsdb:"link_state"`
-	PolicingRate        int               `ovsdb:"ingress_policing_rate"`
-	PolicingPacketsRate int               `ovsdb:"ingress_policing_kpkts_rate" since:"2.16"`
-	BFD                 map[string]string `ovsdb:"bfd"`
-	CFM                 *int              `ovsdb:"cfm_mpid"`
-	Options             map[string]string `ovsdb:"options"`
-	ExternalIDs         map[string]string `ovsdb:"external_ids"`
-	OtherConfig         map[string]string `ovsdb:"other_config"`
+	LACPCurrent          *bool             `ovsdb:"lacp_current"`
+	AdminState           *string           `ovsdb:"admin_state"`
+	LinkState            *string           `ovsdb:"link_state"`
+	PolicingRate         int               `ovsdb:"ingress_policing_rate"`
+	PolicingBurst        int               `ovsdb:"ingress_policing_burst"`
+	PolicingPacketsRate  int               `ovsdb:"ingress_policing_kpkts_rate" since:"2.16"`
+	PolicingPacketsBurst int               `ovsdb:"ingress_policing_kpkts_burst" since:"2.16"`
+	BFD                  map[string]string `ovsdb:"bfd"`
+	CFM                  *int              `ovsdb:"cfm_mpid"`
+	Options              map[string]string `ovsdb:"options"`
+	ExternalIDs          map[string]string `ovsdb:"external_ids"`
+	OtherConfig          map[string]string `ovsdb:"other_config"`
 }
 
 type mirrorRow struct {

@@ -37,6 +37,11 @@ func (f Flow) String() string {
 	return fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s%s,udp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_ttl=64", f.InPort, f.Src, f.Dst, tag)
 }
 
+// Carries returns what the frame carries, as rules match on it.
+func (Flow) Carries() ovs.Fields {
+	return ovs.Fields{EtherType: 0x0800, Proto: 17, TTL: 64, IPSrc: [16]byte{192, 0, 2, 1}, IPDst: [16]byte{192, 0, 2, 2}}
+}
+
 // Trace is an answer of ofproto/trace. When the frame would be recirculated, it
 // is what comes before that.
 type Trace struct {

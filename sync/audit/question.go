@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/trace"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
@@ -63,7 +64,7 @@ func Choose(t *plan.Tables, r *rand.Rand) (Question, bool) {
 	r.Shuffle(len(bridges), func(i, j int) { bridges[i], bridges[j] = bridges[j], bridges[i] })
 	for _, bridge := range bridges {
 		for range attempts {
-			if q, ok := choose(t.Ports, rows[bridge], r); ok {
+			if q, ok := choose(t, rows[bridge], r); ok {
 				return q, true
 			}
 		}
@@ -72,7 +73,7 @@ func Choose(t *plan.Tables, r *rand.Rand) (Question, bool) {
 }
 
 // choose makes a question about stations of one bridge.
-func choose(ports []plan.Port, rows []plan.Row, r *rand.Rand) (Question, bool) {
+func choose(tables *plan.Tables, rows []plan.Row, r *rand.Rand) (Question, bool) {
 	src := rows[r.IntN(len(rows))]
 	var targets []plan.Row
 	for _, row := range rows {
@@ -81,7 +82,7 @@ func choose(ports []plan.Port, rows []plan.Row, r *rand.Rand) (Question, bool) {
 		}
 	}
 	var from []plan.Port
-	for _, p := range ports {
+	for _, p := range tables.Ports {
 		if p.Rule.Bridge == src.Bridge && bundle(p) == src.IfIndex && p.Rule.Ingress {
 			from = append(from, p)
 		}
@@ -92,13 +93,13 @@ func choose(ports []plan.Port, rows []plan.Row, r *rand.Rand) (Question, bool) {
 	dst, in := targets[r.IntN(len(targets))], from[r.IntN(len(from))]
 	q := Question{
 		Bridge: src.Bridge, VLAN: src.VLAN, From: in.Name,
-		Frame: plan.Frame{IfIndex: in.IfIndex, VID: src.VLAN, Src: src.MAC, Dst: dst.MAC, Len: frameLength, Bucket: r.IntN(plan.Legs)},
+		Frame: plan.Frame{IfIndex: in.IfIndex, VID: src.VLAN, Src: src.MAC, Dst: dst.MAC, Len: frameLength, Bucket: r.IntN(plan.Legs), Carries: trace.Flow{}.Carries()},
 	}
 	native := in.Rule.VLANMode != plan.Trunk && in.Rule.VID == src.VLAN
 	if native && (in.Rule.VLANMode == plan.Access || r.IntN(2) == 0) {
 		q.Frame.VID = 0
 	}
-	t := plan.Tables{Ports: ports, Rows: []plan.Row{src, dst}}
+	t := plan.Tables{Ports: tables.Ports, Rows: []plan.Row{src, dst}, Lists: tables.Lists}
 	if in.Mode == plan.Slave {
 		bond := t.Port(in.Rule.Bundle)
 		if bond == nil {
@@ -121,7 +122,7 @@ func bundle(p plan.Port) int {
 // Verdict is what the lane does with the frame of a question by tables whose
 // rows may be in any order, and in which observe mode does not count.
 func Verdict(t *plan.Tables, q Question) plan.Verdict {
-	pair := plan.Tables{Ports: t.Ports}
+	pair := plan.Tables{Ports: t.Ports, Lists: t.Lists}
 	for _, row := range t.Rows {
 		if row.Key == q.Source() || row.Key == q.Destination() {
 			pair.Rows = append(pair.Rows, row)

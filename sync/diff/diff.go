@@ -22,6 +22,8 @@ type Op struct {
 	Port plan.Port
 	// Row is the row of MarkRow, DeleteRow and PutRow.
 	Row plan.Row
+	// List is the list of DeleteList and PutList.
+	List plan.List
 }
 
 // Kind is what a step does.
@@ -37,8 +39,12 @@ const (
 	DeleteRow
 	// RemovePort takes a port off the lane.
 	RemovePort
+	// DeleteList takes a list out. Ports that it decides for are closed.
+	DeleteList
 	// AddPort puts a port on the lane, closed.
 	AddPort
+	// PutList writes a list.
+	PutList
 	// SetRule gives a port its rule.
 	SetRule
 	// PutRow writes a row, unmarked.
@@ -47,8 +53,10 @@ const (
 
 // String returns the step for logs.
 func (o Op) String() string {
-	names := [...]string{"close port", "mark row", "delete row", "remove port", "add port", "set rule", "put row"}
+	names := [...]string{"close port", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row"}
 	switch o.Kind {
+	case DeleteList, PutList:
+		return fmt.Sprintf("%s %s", names[o.Kind], o.List.Key)
 	case MarkRow, DeleteRow, PutRow:
 		return fmt.Sprintf("%s %s VLAN %d %s", names[o.Kind], o.Row.Bridge, o.Row.VLAN, o.Row.MAC)
 	}
@@ -105,6 +113,16 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: PutRow, Row: w})
 		}
 	}
+	for _, h := range have.Lists {
+		if w := want.List(h.Key); w == nil || w.Digest != h.Digest {
+			add(Op{Kind: DeleteList, List: h})
+		}
+	}
+	for _, w := range want.Lists {
+		if h := have.List(w.Key); h == nil || h.Digest != w.Digest {
+			add(Op{Kind: PutList, List: w})
+		}
+	}
 	var ops []Op
 	for _, s := range steps {
 		ops = append(ops, s...)
@@ -147,6 +165,14 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 	}
 	if o.Kind == PutRow {
 		next.Rows = append(next.Rows, o.Row)
+	}
+	for _, l := range t.Lists {
+		if l.Key != o.List.Key {
+			next.Lists = append(next.Lists, l)
+		}
+	}
+	if o.Kind == PutList {
+		next.Lists = append(next.Lists, o.List)
 	}
 	next.Sort()
 	return next

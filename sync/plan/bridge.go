@@ -3,15 +3,15 @@
 package plan
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
 )
 
 // judgeBridge adds a refusal for each condition that keeps the whole bridge
-// with OVS.
-func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
+// with OVS, and returns what its OpenFlow rules are.
+func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) *rules.Table {
 	refuse := func(reason Reason, format string, args ...any) { b.refuse(br.Name, reason, format, args...) }
 
 	if br.DatapathType != "" && br.DatapathType != "system" && br.DatapathType != "netdev" {
@@ -48,7 +48,7 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 			why = "it was not read"
 		}
 		refuse(StateUnreadable, "the bridge's state could not be read from OVS: %s", why)
-		return
+		return nil
 	}
 	if (br.STP || br.RSTP) && br.Detail.SpanningTree == nil {
 		refuse(StateUnreadable, "the states of the spanning tree were not read")
@@ -59,9 +59,11 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) {
 	if br.Detail.FragMode != "normal" {
 		refuse(Fragments, "fragments are treated as %q: see ovs-ofctl get-frags", br.Detail.FragMode)
 	}
-	if why := notNormal(br.Detail.Rules); why != "" {
+	table, why := b.judgeRules(br)
+	if why != "" {
 		refuse(FlowTable, "%s", why)
 	}
+	return table
 }
 
 // inBandController returns the target of a controller that makes OVS install
@@ -75,29 +77,6 @@ func inBandController(br *ovs.Bridge) string {
 		if active && c.ConnectionMode != "out-of-band" {
 			return c.Target
 		}
-	}
-	return ""
-}
-
-// notNormal says why the rules are not the single NORMAL of a learning
-// switch; "" when they are. Other tables are out of reach then.
-func notNormal(rules []ovs.Rule) string {
-	var first *ovs.Rule
-	n := 0
-	for i := range rules {
-		if rules[i].Table != 0 {
-			continue
-		}
-		n++
-		if r := &rules[i]; first == nil || (first.IsNormal() && !r.IsNormal()) {
-			first = r
-		}
-	}
-	switch {
-	case n == 0:
-		return "table 0 has no rule: OVS drops every frame"
-	case n > 1 || !first.IsNormal():
-		return fmt.Sprintf("table 0 is not a single actions=NORMAL rule: it has %d, among them %q", n, first)
 	}
 	return ""
 }

@@ -16,6 +16,10 @@ type Frame struct {
 	Len int
 	// Bucket is what its addresses and ports hash to, for a bond: 0 to Legs-1.
 	Bucket int
+	// Carries holds what it carries, EtherType (0: IPv4) and up; Any tells that it
+	// stands for frames that carry any IPv4 or IPv6.
+	Carries ovs.Fields
+	Any     bool
 }
 
 // Verdict is what the lane does with a frame.
@@ -27,6 +31,10 @@ type Verdict struct {
 	// Reason names the branch as the program counts it: "lane", "would", or
 	// why the frame passed.
 	Reason string
+	// Drops tells that the frame is dropped.
+	Drops bool
+	// Depends tells that it depends on what the frame carries (Frame.Any).
+	Depends bool
 }
 
 func pass(reason string) Verdict { return Verdict{Reason: reason} }
@@ -41,6 +49,12 @@ func (t *Tables) Decide(f Frame) Verdict {
 	bundle := f.IfIndex
 	if in.Rule.Bundle != 0 {
 		bundle = in.Rule.Bundle
+	}
+	left := t.ruling(in.Rule, f)
+	if left.drops && in.Rule.Observe {
+		return pass("would")
+	} else if left.drops {
+		return Verdict{Reason: left.reason, Drops: true}
 	}
 	vlan := f.VID
 	if vlan == 0 {
@@ -62,6 +76,10 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("spoofed-source")
 	case src.IfIndex != bundle || src.Moved:
 		return pass("moved-source")
+	case left.reason != "":
+		return Verdict{Reason: left.reason, Depends: left.depends}
+	case in.Rule.Declared && !in.Rule.MAC.IsZero() && f.Src != in.Rule.MAC:
+		return pass("foreign-address")
 	case f.Dst.IsGroup():
 		return pass("group")
 	case !in.Rule.Ingress:

@@ -26,6 +26,10 @@ func (b *builder) withSlaves(subject string, d Port) ([]Port, bool) {
 		}
 	}
 	slices.SortFunc(slaves, func(x, y Link) int { return cmp.Compare(x.IfIndex, y.IfIndex) })
+	if d.Rule.PoliceBytes != (Rate{}) || d.Rule.PoliceFrames != (Rate{}) {
+		b.refuse(subject, Policing, "ingress_policing_rate is set on a Linux bond: frames from it stay with OVS")
+		d.Rule.Ingress = false // each slave would have a rate of its own
+	}
 	all := []Port{d}
 	for _, l := range slaves {
 		l.NativeXDP = Unknown // the bond tells for all

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
 )
 
 // Policy is what the daemon's flags say, and what its audit has found.
@@ -37,6 +38,13 @@ type Policy struct {
 	Closed map[string]string
 	// Rows is how many rows the kernel's table has room for; 0 is no bound.
 	Rows int
+	// RulesPerList is how many rules a list has at most; 0 means
+	// DefaultRulesPerList. Rules is how many all lists together have room for; 0
+	// is no bound.
+	RulesPerList, Rules int
+	// Compile compiles the OpenFlow rules of a bridge, as rules.Compile does; nil
+	// means that. It may remember what it has compiled.
+	Compile func(bridge string, all []ovs.Rule) *rules.Table `json:"-"`
 }
 
 // DefaultKeepAlive is the keep-alive interval without a flag.
@@ -100,6 +108,8 @@ type builder struct {
 	links   map[string]Link
 	devices map[int]string // ifindex -> the port that has it
 	bridges int            // on the lane
+	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
+	openFlow *openFlow
 }
 
 func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
@@ -116,7 +126,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		return
 	}
 	before := len(b.Refusals)
-	b.judgeBridge(s, br)
+	table := b.judgeBridge(s, br)
 	if len(b.Refusals) == before && b.bridges == MaxBridges {
 		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
 	}
@@ -134,7 +144,13 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
 	}
 	mirrors := mirrorsOf(br)
-	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), shortestTimeout(br)/4)
+	b.openFlow = b.makeOpenFlow(br, table)
+	forgets := agingTime(br)
+	if b.openFlow == nil {
+		forgets = shortestTimeout(br)
+	}
+	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), forgets/4)
+	first := len(b.Tables.Ports)
 	ports := make(map[uint32]*lanePort)
 	for i := range br.Ports {
 		p := b.port(br, &br.Ports[i], keys, &mirrors)
@@ -153,6 +169,9 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		for _, iface := range br.Ports[i].Interfaces {
 			ports[uint32(iface.OFPort)] = p
 		}
+	}
+	if !b.fitLists(br.Name, b.Tables.Ports[first:]) {
+		out.State = StateRefused
 	}
 	b.Bridges = append(b.Bridges, out)
 	if out.State != StateRefused {

@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/ovs-xdp/ovs-xdp/ovs"
+import (
+	"cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
 
 const etherHeader = 14 // bytes
 
@@ -112,6 +116,11 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 		b.refuse(subject, SharedDevice, "device %s is a slave of a Linux bond", link.Name)
 		return Port{}, false, false
 	}
+	v, bad := readValidation(p)
+	if bad != "" {
+		b.refuse(subject, BadKey, "%s", bad)
+		return Port{}, false, false
+	}
 	d = Port{IfIndex: link.IfIndex, Name: link.Name, Mode: Target, Rule: rule}
 	if up = !isDown(iface, link); !up {
 		b.refuse(subject, LinkDown, "device %s is down or has no carrier", link.Name)
@@ -127,16 +136,15 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 	// A veth copies each frame out of the socket buffer; a tap does not always.
 	d.Rule.Finish = b.policy.FinishChecksums && link.Driver == "veth" && (d.Mode == Native || d.Mode == Veth)
 	b.judgeDirections(br, subject, p, iface, link, &d.Rule)
+	b.portRules(subject, iface, &d.Rule)
+	b.validate(br.Name, v, iface, &d.Rule)
 	return d, up, true
 }
 
 // judgeDirections closes the directions of a port that OVS treats in a way
 // that the lane does not.
 func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs.Interface, link Link, rule *Rule) {
-	if iface.IngressPolicing && rule.Ingress {
-		b.refuse(subject, Policing, "ingress_policing_rate is set: frames from the port stay with OVS")
-		rule.Ingress = false
-	}
+	rule.PoliceBytes, rule.PoliceFrames = policing(iface.Policing)
 	if p.QoS {
 		b.refuse(subject, QoS, "qos is set: frames to the port stay with OVS")
 		rule.Egress = false
@@ -180,6 +188,20 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, i
 		b.refuse(subject, PortConfigBits, "OpenFlow port config NO_FWD: OVS sends no frame to the port")
 		rule.Egress = false
 	}
+}
+
+// policing gives the limits of rate that ovs-vswitchd gives the kernel's policer
+// (netdev_linux_set_policing in lib/netdev-linux.c), with its bursts where none
+// is set.
+func policing(p ovs.Policing) (bytes, frames Rate) {
+	const burst, packetBurst = 8000, 16 // kbit, kpkts
+	if p.Rate > 0 {
+		bytes = Rate{PerSecond: uint64(p.Rate) * 1000 / 8, Burst: uint64(cmp.Or(max(p.Burst, 0), burst)) * 1000 / 8}
+	}
+	if p.PacketRate > 0 {
+		frames = Rate{PerSecond: uint64(p.PacketRate) * 1000, Burst: uint64(cmp.Or(max(p.PacketBurst, 0), packetBurst)) * 1000}
+	}
+	return bytes, frames
 }
 
 // vlanRule fills in how the port carries VLANs; false for a mode that is not

@@ -205,7 +205,7 @@ func (r random) port(name string, names []string, links map[string]Link) ovs.Por
 		}
 		i := ovs.Interface{
 			Name: name, Type: pick(r, "", "system"),
-			IngressPolicing: r.odds(10), BFD: r.odds(30), CFM: r.odds(30),
+			Policing: r.policing(), BFD: r.odds(30), CFM: r.odds(30),
 			AdminState: pick(r, "up", ""), LinkState: pick(r, "up", ""),
 		}
 		if r.odds(8) {
@@ -246,4 +246,11 @@ func (r random) bond(p *ovs.Port) ovs.Bond {
 		}
 	}
 	return b
+}
+
+func (r random) policing() ovs.Policing {
+	if !r.odds(10) {
+		return ovs.Policing{}
+	}
+	return ovs.Policing{Rate: r.IntN(3) * 1000, Burst: r.IntN(2) * 100, PacketRate: r.IntN(2), PacketBurst: r.IntN(2)}
 }

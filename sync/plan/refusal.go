@@ -19,7 +19,8 @@ type Reason string
 
 // Reasons that keep a whole bridge with OVS.
 const (
-	FlowTable       Reason = "flow-table"        // the OpenFlow table is not a single NORMAL rule
+	FlowTable       Reason = "flow-table"        // no OpenFlow rule leaves frames to NORMAL in a way that the lane knows
+	TooManyRules    Reason = "too-many-rules"    // more OpenFlow rules than the lane has room for; also of a port
 	HiddenRules     Reason = "hidden-rules"      // in-band or fail-open rules are installed
 	InBand          Reason = "in-band"           // a controller with in-band control
 	RestoreWait     Reason = "flow-restore-wait" // the OpenFlow tables are being restored
@@ -51,7 +52,7 @@ const (
 	PriorityTags    Reason = "priority-tags"     // other_config:priority-tags
 	PortConfigBits  Reason = "port-config"       // OpenFlow PORT_DOWN, NO_RECV or NO_FWD
 	ConnectivityMon Reason = "bfd-cfm"           // BFD or CFM runs on the interface
-	Policing        Reason = "ingress-policing"  // frames from the port are policed
+	Policing        Reason = "ingress-policing"  // frames from a Linux bond are policed
 	QoS             Reason = "qos"               // frames to the port are queued
 	OtherProgram    Reason = "other-xdp-program" // somebody else's XDP program is there
 	NoNativeXDP     Reason = "no-native-xdp"     // generic XDP is slower than OVS

@@ -11,10 +11,12 @@ import (
 )
 
 // Tables is what the kernel's tables should hold. Ports are sorted by ifindex,
-// rows by bridge, VLAN and MAC; neither has two entries for one key.
+// rows by bridge, VLAN and MAC; none has two entries for one key.
 type Tables struct {
 	Ports []Port
 	Rows  []Row
+	// Lists are what rules of ports name, sorted by key.
+	Lists []List
 }
 
 // Port is a device that should be on the lane.
@@ -93,6 +95,29 @@ type Rule struct {
 	MaxFrame int
 	// KeepAlive is the interval at which a frame of each station passes.
 	KeepAlive time.Duration
+	// Rules names the list of OpenFlow rules that decides frames from the port,
+	// the zero ListKey being none, and Scoped tells that those of DestinationRules
+	// do, too. Frames that no rule matches pass.
+	Rules  ListKey
+	Scoped bool
+	// Addresses names the list of source addresses that frames from the port may
+	// have; the zero ListKey is none.
+	Addresses ListKey
+	// Lists changes with any of those lists.
+	Lists string
+	// MAC is the attached-mac of the port: frames with another source pass. Zero:
+	// none.
+	MAC ovs.MAC
+	// PoliceBytes and PoliceFrames are Interface:ingress_policing_rate and
+	// ingress_policing_kpkts_rate with their bursts.
+	PoliceBytes, PoliceFrames Rate
+}
+
+// Rate is a limit of rate. The zero Rate is none.
+type Rate struct {
+	// PerSecond is in bytes behind the Ethernet header, or in frames; so is
+	// Burst, what may come at once after a pause.
+	PerSecond, Burst uint64
 }
 
 // Sends tells whether frames may be sent to the port, or the bond that it
@@ -151,6 +176,7 @@ type Row struct {
 func (t *Tables) Sort() {
 	slices.SortFunc(t.Ports, func(a, b Port) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
 	slices.SortFunc(t.Rows, func(a, b Row) int { return a.Compare(b.Key) })
+	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 
 // Port returns the port of a device, nil when it is not on the lane.

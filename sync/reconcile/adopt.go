@@ -49,6 +49,9 @@ func (in *installer) reclaim() error {
 		}
 		ports = append(ports, p)
 	}
+	in.mu.Lock()
+	clear(in.lists) // the lane has forgotten them: their ports are closed
+	in.mu.Unlock()
 	in.adopt(ports)
 	return errors.Join(errs...)
 }

@@ -244,6 +244,9 @@ func (in *installer) writtenPorts() plan.Tables {
 	for _, p := range in.ports {
 		t.Ports = append(t.Ports, p)
 	}
+	for _, l := range in.lists {
+		t.Lists = append(t.Lists, l.List)
+	}
 	t.Sort()
 	return t
 }

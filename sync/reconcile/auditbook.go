@@ -146,6 +146,7 @@ func (b *auditBook) settle(snap *ovs.Snapshot) (closed map[string]string, forgiv
 // policy is what the flags say, and which bridges the audit has closed.
 func (d *Daemon) policy(snap *ovs.Snapshot) plan.Policy {
 	p := d.cfg.Policy
+	p.Compile = d.compiler.compile
 	var forgiven []string
 	p.Closed, forgiven = d.book.settle(snap)
 	for _, name := range forgiven {

@@ -19,7 +19,7 @@ import (
 )
 
 // handFormat is the version of the documents here.
-const handFormat = 1
+const handFormat = 2
 
 // offer is the answer to takeover/begin.
 type offer struct {
@@ -39,6 +39,8 @@ type state struct {
 	Ports []plan.Port
 	// Bridges has the numbers of bridges in the tables, by Bridge:name.
 	Bridges map[string]uint8
+	// Lists is what there is of lists.
+	Lists handedLists
 	// Held is what is kept off of devices.
 	Held host.Holds
 	// Seen has the stations that the program saw lately.

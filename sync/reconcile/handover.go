@@ -228,7 +228,7 @@ func (d *Daemon) handOver(ctx context.Context, r handRequest, seen []sighting) e
 		d.startEvents() // nobody has touched the tables
 		return nil
 	}
-	st := state{Bridges: maps.Clone(d.in.numbers), Held: d.host.Held(), Seen: seen,
+	st := state{Bridges: maps.Clone(d.in.numbers), Lists: d.in.handLists(), Held: d.host.Held(), Seen: seen,
 		Losing: d.losses.list(time.Now()), Audits: d.book.pages()}
 	for _, p := range d.in.ports {
 		st.Ports = append(st.Ports, p)

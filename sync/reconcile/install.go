@@ -5,6 +5,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -23,6 +24,13 @@ type installer struct {
 	host    *host.Host
 	numbers map[string]uint8 // Bridge:name -> number in the kernel's tables
 	ports   map[int]plan.Port
+	// mu is for who asks for counts. It guards the lists, and those of the tables.
+	mu sync.Mutex
+	// lists holds those in the tables; Rules are missing of one that was taken
+	// over, until it is wanted. counted is what their rules and those of lists
+	// before them have decided.
+	lists   map[plan.ListKey]heldList
+	counted map[string]map[plan.RuleID]bpf.RuleCount // by Bridge:name
 	// failed holds devices that were not taken after their offloads had been
 	// turned off, by ifindex.
 	failed map[int]failedAttach
@@ -39,6 +47,7 @@ const retryOffloads = 10 * time.Minute
 
 func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
 	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port),
+		lists: make(map[plan.ListKey]heldList), counted: make(map[string]map[plan.RuleID]bpf.RuleCount),
 		failed: make(map[int]failedAttach)}
 }
 
@@ -62,6 +71,9 @@ func (in *installer) have() (tables plan.Tables, sightings []bpf.Event, err erro
 			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
 		}
 		t.Rows = append(t.Rows, rowOf(r, names))
+	}
+	for _, l := range in.lists {
+		t.Lists = append(t.Lists, l.List)
 	}
 	t.Sort()
 	return t, sightings, errors.Join(errs...)
@@ -135,6 +147,8 @@ type outcome struct {
 	full int
 	// refused holds the devices that the kernel did not take, with its error.
 	refused map[int]error
+	// unlisted holds lists for which there was no room.
+	unlisted map[plan.ListKey]bool
 	// attached counts ports that joined.
 	attached int
 	err      error
@@ -143,9 +157,12 @@ type outcome struct {
 // apply does the steps in order. A step that fails does not stop the others:
 // each prefix of them is safe, and the steps that need it fail with it.
 func (in *installer) apply(ops []diff.Op) outcome {
-	out := outcome{refused: make(map[int]error)}
+	out := outcome{refused: make(map[int]error), unlisted: make(map[plan.ListKey]bool)}
 	var errs []error
 	for _, op := range ops {
+		if r := op.Port.Rule; op.Kind == diff.SetRule && (out.unlisted[r.Rules] || out.unlisted[r.Addresses]) {
+			continue // it stays closed
+		}
 		if out.refused[op.Port.IfIndex] != nil && op.Kind == diff.SetRule ||
 			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil {
 			continue
@@ -153,6 +170,9 @@ func (in *installer) apply(ops []diff.Op) outcome {
 		if err := in.step(op, &out); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", op, err))
 		}
+	}
+	if err := in.lane.SettleLists(); err != nil {
+		errs = append(errs, err)
 	}
 	out.err = errors.Join(errs...)
 	return out
@@ -168,6 +188,14 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 		in.lane.DeleteRow(in.key(op.Row.Key))
 	case diff.RemovePort:
 		return in.remove(op.Port.IfIndex)
+	case diff.DeleteList:
+		return in.deleteList(op.List.Key)
+	case diff.PutList:
+		if err := in.putList(op.List); errors.Is(err, bpf.ErrNoRoom) {
+			out.unlisted[op.List.Key] = true
+		} else if err != nil {
+			return err
+		}
 	case diff.AddPort:
 		if err := in.attach(op.Port); err != nil {
 			out.refused[op.Port.IfIndex] = err
@@ -210,6 +238,8 @@ func (in *installer) rule(r plan.Rule) bpf.Rule {
 		Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects, Scattered: r.Scattered, Finish: r.Finish,
 		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
 		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
+		Rules: in.listKey(r.Rules), Addresses: in.listKey(r.Addresses), Scoped: r.Scoped, MAC: r.MAC,
+		PoliceBytes: bpf.Rate(r.PoliceBytes), PoliceFrames: bpf.Rate(r.PoliceFrames),
 	}
 }
 
@@ -237,6 +267,9 @@ func (in *installer) number(bridge string) uint8 {
 		alive := make(map[string]bool)
 		for _, p := range in.ports {
 			alive[p.Rule.Bridge] = true
+		}
+		for k := range in.lists {
+			alive[k.Bridge] = true
 		}
 		for name := range in.numbers {
 			if !alive[name] {

@@ -177,6 +177,8 @@ func (s *session) install(p picture) error {
 		return err
 	}
 	result := plan.Build(snap, links, s.policy(snap))
+	s.in.recall(result.Tables)
+	s.in.forget(snap)
 	have, sightings, err := s.in.have()
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ type Daemon struct {
 	lane *bpf.Lane
 	host *host.Host
 	in   *installer
+	compiler
 
 	linksChanged <-chan struct{}
 	links        map[string]plan.Link // nil: to be read
@@ -144,11 +145,12 @@ func New(cfg Config) (*Daemon, error) {
 func newDaemon(cfg Config, lane *bpf.Lane, h *host.Host) *Daemon {
 	return &Daemon{
 		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
-		refused: make(map[int]refusedDevice),
-		losses:  losses{devices: make(map[int]*loss)},
-		inbox:   inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
-		hand:    handover{requests: make(chan handRequest)},
-		view:    View{Why: "starting"},
+		refused:  make(map[int]refusedDevice),
+		losses:   losses{devices: make(map[int]*loss)},
+		inbox:    inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
+		compiler: make(compiler),
+		hand:     handover{requests: make(chan handRequest)},
+		view:     View{Why: "starting"},
 	}
 }
 

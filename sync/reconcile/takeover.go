@@ -67,8 +67,9 @@ func (p *predecessor) prepare(ctx context.Context, cfg Config) (*Daemon, error) 
 		return nil, err
 	}
 	if !lane.Sized(cfg.Tables) {
-		cfg.Log.Warn("the tables keep their sizes when they are taken over: --fdb-rows and --max-ports count after a restart")
+		cfg.Log.Warn("the tables keep their sizes when they are taken over: --fdb-rows, --max-ports and --rule-rows count after a restart")
 		cfg.Policy.Rows = min(cfg.Policy.Rows, lane.MaxRows())
+		cfg.Policy.Rules = lane.MaxRules()
 	}
 	for ifindex, mode := range o.Modes {
 		if err := lane.LoadAhead(ifindex, bpf.Mode(mode)); err != nil {
@@ -160,6 +161,10 @@ func (s *session) inherit(st state) error {
 	for _, p := range st.Ports {
 		modes[p.IfIndex] = bpf.Mode(p.Mode)
 	}
+	s.in.numbers = st.Bridges
+	if err := s.in.adoptLists(st.Lists); err != nil {
+		return err
+	}
 	if err := s.lane.AdoptPorts(s.prior.dir, modes); err != nil {
 		return err
 	}
@@ -167,7 +172,6 @@ func (s *session) inherit(st state) error {
 		return err
 	}
 	s.host.Inherit(st.Held)
-	s.in.numbers = st.Bridges
 	s.in.adopt(st.Ports)
 	now := time.Now()
 	for _, e := range st.Seen {

@@ -68,12 +68,14 @@ type Bridge struct {
 
 // Frames counts frames since their ports joined the lane: redirected, passed
 // to OVS, and of those passed the ones that observe mode would have
-// redirected. Finished counts those redirected whose L4 checksum was finished on
-// the way.
+// redirected or dropped. Dropped counts those that were dropped, by an OpenFlow
+// rule, for their address or over a rate. Finished counts those redirected whose L4
+// checksum was finished on the way.
 type Frames struct {
-	Lane  uint64 `json:"lane"`
-	OVS   uint64 `json:"ovs"`
-	Would uint64 `json:"would"`
+	Lane    uint64 `json:"lane"`
+	OVS     uint64 `json:"ovs"`
+	Would   uint64 `json:"would"`
+	Dropped uint64 `json:"dropped"`
 
 	Finished uint64 `json:"finished"`
 }
@@ -164,6 +166,7 @@ func (r Reporter) Status() Status {
 				out.Frames.Lane += c.Lane
 				out.Frames.Would += c.Would
 				out.Frames.Finished += c.Finished
+				out.Frames.Dropped += c.Dropped
 				out.Frames.OVS += c.Passed + c.Would
 				out.Lost += c.Lost
 			}
@@ -226,6 +229,7 @@ func (r Reporter) count(v reconcile.View, p *Port) {
 		p.RX.OVS += c.Passed + c.Would
 		p.RX.Would += c.Would
 		p.RX.Finished += c.Finished
+		p.RX.Dropped += c.Dropped
 		p.TX.Lane += c.Sent
 		p.TX.Lost += c.Lost
 		for reason, n := range c.Frames {

@@ -78,6 +78,9 @@ func (br Bridge) text(b *strings.Builder) {
 		} else {
 			fmt.Fprintf(b, "\n    frames: %d on the lane (%s), %d by OVS", f.Lane, share(f.Lane, total), f.OVS)
 		}
+		if f.Dropped > 0 {
+			fmt.Fprintf(b, ", %d dropped", f.Dropped)
+		}
 		if br.Lost > 0 {
 			fmt.Fprintf(b, ", %d lost on the lane", br.Lost)
 		}

@@ -23,8 +23,12 @@ type Why struct {
 	VLAN   ovs.VLAN `json:"vlan"`
 	Src    ovs.MAC  `json:"src"`
 	Dst    ovs.MAC  `json:"dst"`
-	// Path is lane, observe (the lane, were it not for observe mode) or ovs.
+	// Path is lane, observe (the lane, were it not for observe mode), ovs, or drop
+	// (dropped on the lane).
 	Path string `json:"path"`
+	// Depends tells that OpenFlow rules may do something else with frames that
+	// carry something else: this is about UDP from 192.0.2.1 to 192.0.2.2.
+	Depends bool `json:"depends"`
 	// To is the port that the lane sends the frame to, Tag its VLAN tag then,
 	// 0 for none.
 	To  string   `json:"to,omitempty"`
@@ -56,6 +60,11 @@ var explain = map[string]string{
 	"protected":      "both ports are protected",
 	"scattered":      "the frame lies in several buffers, which the destination's device does not take",
 	"too-long":       "the frame is larger than one of the two ports takes",
+	"rule":           "an OpenFlow rule does something that the lane does not, or none matches",
+	"dropped":        "an OpenFlow rule drops it",
+
+	"foreign-address": "the source is not an address that the port may use (attached-mac, xdp-addresses)",
+	"dropped-address": "the source is not an address that the port may use, and xdp-validate is drop",
 }
 
 // Why walks the program's decision for an IPv4 frame of 60 bytes from a station
@@ -101,6 +110,9 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 	case lp == nil:
 		w.Reason, w.Detail = "port-closed", "the port is not one of the lane's"
 	default:
+		frame.Any = true
+		w.Depends = tables.Decide(frame).Depends
+		frame.Any, frame.Carries = false, trace.Flow{}.Carries()
 		verdict := tables.Decide(frame)
 		w.Reason, w.Detail = verdict.Reason, explain[verdict.Reason]
 		if w.Reason == "new-source" && frame.Src.IsZero() {
@@ -108,6 +120,9 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 		}
 		if w.Reason == "port-closed" && len(refused) > 0 {
 			w.Reason, w.Detail = refused[0].Reason, refused[0].Detail
+		}
+		if verdict.Drops {
+			w.Path = "drop"
 		}
 		if verdict.IfIndex != 0 || verdict.Reason == "would" {
 			w.Path = map[string]string{"lane": "lane", "would": "observe"}[verdict.Reason]
@@ -137,8 +152,13 @@ func (w Why) Text() string {
 		fmt.Fprintf(&b, "express lane, to %s %s\n", w.To, tag)
 	case "observe":
 		b.WriteString("by OVS, for the bridge is in observe mode; else the express lane\n")
+	case "drop":
+		fmt.Fprintf(&b, "dropped on the lane (%s: %s)\n", w.Reason, w.Detail)
 	default:
 		fmt.Fprintf(&b, "by OVS (%s: %s)\n", w.Reason, w.Detail)
+	}
+	if w.Depends {
+		b.WriteString("OpenFlow rules treat frames between them differently by what they carry: this is UDP from 192.0.2.1 to 192.0.2.2 (see ovs-xdpctl rules)\n")
 	}
 	fmt.Fprintf(&b, "ofproto/trace: %s\n", w.Trace)
 	return b.String()
@@ -177,7 +197,7 @@ func asks(v reconcile.View, bridge string) bool {
 
 // tables joins the planned ports with the marks and rows in the kernel's memory.
 func (r Reporter) tables(v reconcile.View) *plan.Tables {
-	t := plan.Tables{Ports: slices.Clone(v.Result.Tables.Ports)}
+	t := plan.Tables{Ports: slices.Clone(v.Result.Tables.Ports), Lists: v.Result.Tables.Lists}
 	for i := range t.Ports {
 		t.Ports[i].Loses = r.Daemon.Lane().Loses(t.Ports[i].IfIndex)
 	}

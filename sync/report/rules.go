@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/ofctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
+	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
+)
+
+// Rule is one element of rule/show and ovs-xdpctl rules: an OpenFlow rule.
+type Rule struct {
+	Bridge   string `json:"bridge"`
+	Table    uint8  `json:"table"`
+	Priority uint16 `json:"priority"`
+	// Match and Actions are as ovs-ofctl dump-flows prints them.
+	Match   string `json:"match"`
+	Actions string `json:"actions"`
+	// Verdict is what the lane makes of the rule: normal, drop, pass (OVS
+	// decides), several of them, or "" when the rules of the bridge are not on the
+	// lane, or no frame can hit it.
+	Verdict string `json:"verdict"`
+	// Lane counts what the lane has decided by it, OVS is n_packets and n_bytes,
+	// and Total both.
+	Lane  Count `json:"lane"`
+	OVS   Count `json:"ovs"`
+	Total Count `json:"total"`
+}
+
+// Count counts frames and their bytes.
+type Count struct {
+	Frames uint64 `json:"frames"`
+	Bytes  uint64 `json:"bytes"`
+}
+
+// Rules tells of every OpenFlow rule of one bridge, or of all bridges that ask
+// for the lane when bridge is "", by table, and the highest priority first. It
+// asks OVS for its counters.
+func (r Reporter) Rules(ctx context.Context, bridge string) ([]Rule, error) {
+	v := r.Daemon.View()
+	list := []Rule{}
+	if v.Snapshot == nil {
+		return list, nil
+	}
+	for i := range v.Snapshot.Bridges {
+		b := &v.Snapshot.Bridges[i]
+		if bridge != b.Name && (bridge != "" || !plan.Wanted(b)) {
+			continue
+		}
+		lane, verdicts := r.laneRules(v, b.Name)
+		all, err := (&ofctl.Client{Rundir: r.Rundir}).Rules(ctx, b.Name)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortStableFunc(all, func(x, y ovs.Rule) int {
+			return cmp.Or(cmp.Compare(x.Table, y.Table), cmp.Compare(y.Priority, x.Priority))
+		})
+		for n := range all {
+			list = append(list, ruleOf(b.Name, &all[n], lane, verdicts))
+		}
+	}
+	return list, nil
+}
+
+func ruleOf(bridge string, r *ovs.Rule, lane map[plan.RuleID]bpf.RuleCount, verdicts map[plan.RuleID][]string) Rule {
+	id := plan.IDOf(r)
+	var match []string
+	for _, m := range r.Match {
+		match = append(match, strings.TrimSuffix(m.Field+"="+m.Value, "="))
+	}
+	out := Rule{
+		Bridge: bridge, Table: r.Table, Priority: r.Priority,
+		Match: strings.Join(append(match, r.Unknown...), ","), Actions: strings.Join(r.Actions, ","),
+		Verdict: strings.Join(verdicts[id], "|"),
+		Lane:    Count{lane[id].Frames, lane[id].Bytes}, OVS: Count{r.Packets, r.Bytes},
+	}
+	out.Total = Count{out.Lane.Frames + out.OVS.Frames, out.Lane.Bytes + out.OVS.Bytes}
+	return out
+}
+
+// laneRules gives what the lane has decided by the rules of a bridge, and how.
+func (r Reporter) laneRules(v reconcile.View, bridge string) (map[plan.RuleID]bpf.RuleCount, map[plan.RuleID][]string) {
+	lane, verdicts := r.Daemon.RuleCounts(bridge), make(map[plan.RuleID][]string)
+	listed := false
+	for _, l := range v.Result.Tables.Lists {
+		if l.Key.Bridge != bridge || l.Key.Kind == plan.Addresses {
+			continue
+		}
+		listed = true
+		for i := range l.Rules {
+			for _, id := range l.Rules[i].Origins {
+				if name := l.Rules[i].Verdict.String(); !slices.Contains(verdicts[id], name) {
+					verdicts[id] = append(verdicts[id], name)
+					slices.Sort(verdicts[id])
+				}
+			}
+		}
+	}
+	state := slices.IndexFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == bridge })
+	if listed || state < 0 || v.Result.Bridges[state].State != plan.StateOn && v.Result.Bridges[state].State != plan.StateObserve {
+		return lane, verdicts
+	}
+	// The bridge has a single rule: whatever took the lane hit it.
+	for i := range v.Snapshot.Bridges {
+		if b := &v.Snapshot.Bridges[i]; b.Name == bridge && b.Detail != nil {
+			r.countPlain(v, b, lane, verdicts)
+		}
+	}
+	return lane, verdicts
+}
+
+// countPlain counts what took the lane of a bridge for its NORMAL rule.
+func (r Reporter) countPlain(v reconcile.View, b *ovs.Bridge, lane map[plan.RuleID]bpf.RuleCount, verdicts map[plan.RuleID][]string) {
+	i := slices.IndexFunc(b.Detail.Rules, func(r ovs.Rule) bool { return r.Table == 0 })
+	if i < 0 {
+		return
+	}
+	id := plan.IDOf(&b.Detail.Rules[i])
+	sum := lane[id]
+	for _, p := range v.Result.Tables.Ports {
+		if p.Rule.Bridge != b.Name {
+			continue
+		}
+		if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
+			sum.Frames, sum.Bytes = sum.Frames+c.Lane, sum.Bytes+c.LaneBytes
+		}
+	}
+	lane[id], verdicts[id] = sum, []string{rules.Normal.String()}
+}
+
+// RulesText returns the document of rule/show for people.
+func RulesText(list []Rule) string {
+	return table(func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "bridge\ttable\tpriority\tverdict\tlane\tby OVS\ttotal\tbytes\tmatch\tactions")
+		for _, r := range list {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.Bridge, r.Table, r.Priority, cmp.Or(r.Verdict, "-"),
+				r.Lane.Frames, r.OVS.Frames, r.Total.Frames, r.Total.Bytes, cmp.Or(r.Match, "-"), r.Actions)
+		}
+	})
+}
