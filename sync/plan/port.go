@@ -192,16 +192,24 @@ func (b *builder) judgeDirections(br *ovs.Bridge, subject string, p *ovs.Port, i
 
 // policing gives the limits of rate that ovs-vswitchd gives the kernel's policer
 // (netdev_linux_set_policing in lib/netdev-linux.c), with its bursts where none
-// is set.
+// is set. But a burst is a quarter of a second at least: TCP that has run into the
+// limit waits for that long (RTO, RFC 6298; 200 ms in Linux), and would get half
+// the rate or less where the bucket is full before.
 func policing(p ovs.Policing) (bytes, frames Rate) {
 	const burst, packetBurst = 8000, 16 // kbit, kpkts
 	if p.Rate > 0 {
-		bytes = Rate{PerSecond: uint64(p.Rate) * 1000 / 8, Burst: uint64(cmp.Or(max(p.Burst, 0), burst)) * 1000 / 8}
+		bytes = rateOf(p.Rate, p.Burst, burst, 1000.0/8)
 	}
 	if p.PacketRate > 0 {
-		frames = Rate{PerSecond: uint64(p.PacketRate) * 1000, Burst: uint64(cmp.Or(max(p.PacketBurst, 0), packetBurst)) * 1000}
+		frames = rateOf(p.PacketRate, p.PacketBurst, packetBurst, 1000)
 	}
 	return bytes, frames
+}
+
+// rateOf gives a limit of rate that is set in units of so many bytes or frames.
+func rateOf(rate, burst, usual int, unit float64) Rate {
+	burst = max(cmp.Or(max(burst, 0), usual), (rate+3)/4)
+	return Rate{PerSecond: uint64(float64(rate) * unit), Burst: uint64(float64(burst) * unit)}
 }
 
 // vlanRule fills in how the port carries VLANs; false for a mode that is not
