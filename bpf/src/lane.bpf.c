@@ -305,7 +305,8 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 	struct port_counters *c, *sent;
 	enum reason reason;
 	struct port *p;
-	__u32 slot, number;
+	__u64 number, kind;
+	__u32 slot;
 
 	p = port_find(ctx->ingress_ifindex, &slot);
 	if (!p)
@@ -340,9 +341,14 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		}
 	}
 	number = reason;
-	asm volatile("" : "+r"(number)); /* the compiler knows, the verifier does not */
-	c->frames[number < REASON_COUNT ? number : REASON_RUNT]++;
-	c->bytes[reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3] += f.len;
+	kind = reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3;
+	/* The compiler knows, the verifier does not. */
+	asm volatile("" : "+r"(number));
+	asm volatile("%0 &= 3" : "+r"(kind));
+	if (number >= REASON_COUNT)
+		number = REASON_RUNT;
+	c->frames[number]++;
+	c->bytes[kind] += f.len;
 	if (reason == REASON_LANE || reason == REASON_DROPPED)
 		rule_counts_add(route.hit, f.len);
 	if (reason >= REASON_DROPPED)

@@ -132,7 +132,12 @@ struct flow_key {
 	__u8 unused[6];
 };
 
-enum { KEY_WORDS = sizeof(struct flow_key) / sizeof(__u64) };
+enum {
+	KEY_WORDS = sizeof(struct flow_key) / sizeof(__u64),
+	/* Words with the first half of ip_dst, and with proto and ports. */
+	KEY_IP_DST = 4,
+	KEY_L4 = 6,
+};
 
 enum verdict {
 	/* OVS decides. */

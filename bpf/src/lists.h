@@ -43,6 +43,11 @@ __attribute__((noinline)) __u32 list_find(__u32 first, __u32 count, const struct
 		r = bpf_map_lookup_elem(&rules, &at);
 		if (!r)
 			break;
+		/* Most rules differ in these: protocol and ports, addresses. */
+		differs = ((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |
+			  ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]);
+		if (differs)
+			continue;
 #pragma unroll
 		for (int w = 0; w < KEY_WORDS; w++)
 			differs |= (k[w] ^ r->value[w]) & r->mask[w];
@@ -150,11 +155,13 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 	enum verdict v = VERDICT_NORMAL;
 	struct port *p;
 	struct list l;
+	__u32 slot;
 	int read;
 
 	if (!r)
 		return REASON_RULE;
-	p = bpf_map_lookup_elem(&ports, &r->slot);
+	slot = r->slot; /* kernels before 6.4 want the key on the stack */
+	p = bpf_map_lookup_elem(&ports, &slot);
 	if (!p || is_link_local(r->frame.dst))
 		return REASON_RULE;
 	read = key_of_frame(ctx, &r->frame, &key);
