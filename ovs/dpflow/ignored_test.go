@@ -26,7 +26,7 @@ func print(f Flow) string {
 
 var (
 	innermost = regexp.MustCompile(`\b([a-z_0-9]+)\(([^()]*)\)`)
-	zeroMask  = regexp.MustCompile(`^(?:[a-z_]+=)?[^/=,]+/(?:0|0x0|0\.0\.0\.0|::|00:00:00:00:00:00)$`)
+	zeroMask  = regexp.MustCompile(`^(?:[a-z_]+=)?[^/=,]+/(?:0|0x0|0\.0\.0\.0|::|00:00:00:00:00:00|00 00)$`)
 )
 
 // reduce takes out of a line, by other means than the parser, what has a mask of
@@ -197,13 +197,14 @@ func depth(s string) int { return strings.Count(s, "(") - strings.Count(s, ")") 
 
 // A field that counts is seen, whichever it is.
 func TestEveryMaskCounts(t *testing.T) {
-	masks := regexp.MustCompile(`/(0\.0\.0\.0|::|00:00:00:00:00:00|0)([,)])`)
+	masks := regexp.MustCompile(`/(0\.0\.0\.0|::|00:00:00:00:00:00|00 00|0)([,)])`)
 	for _, line := range laneLines(t) {
 		for _, at := range masks.FindAllStringSubmatchIndex(line, -1) {
 			others := map[string][]string{
 				"0":                 {"/1", "/0x1", "/0x8", "/255", ""},
 				"0.0.0.0":           {"/0.0.0.1", "/128.0.0.0", "/255.255.255.255", ""},
 				"::":                {"/::1", "/8000::", "/ffff::", ""},
+				"00 00":             {"/00 01", "/ff ff", "/00", ""},
 				"00:00:00:00:00:00": {"/00:00:00:00:00:01", "/01:00:00:00:00:00", ""},
 			}[line[at[2]:at[3]]]
 			for _, other := range others {

@@ -56,7 +56,9 @@ var (
 		"tcp_flags": {reason: L4Match, value: tcpFlags},
 		"icmp":      {reason: L4Match, fields: types},
 		"icmpv6":    {reason: L4Match, fields: types},
-		"nd":        {reason: L4Match, fields: map[string]syntax{"target": ip6, "sll": mac, "tll": mac}},
+		// OVS_KEY_ATTR_IPV6_EXTHDRS, which Linux has since 5.18 and OVS has no name for.
+		"key32": {reason: L3Match, value: octets(2)},
+		"nd":    {reason: L4Match, fields: map[string]syntax{"target": ip6, "sll": mac, "tll": mac}},
 	}
 )
 
@@ -171,7 +173,8 @@ func (r *reading) readHeader(name, text, content string) {
 		return
 	}
 	a, ok := headers[name]
-	if !ok || r.lane.EtherType == 0 || name == "ipv4" && r.lane.EtherType != IPv4 || name == "ipv6" && r.lane.EtherType != IPv6 {
+	six := name == "ipv6" || name == "key32"
+	if !ok || r.lane.EtherType == 0 || name == "ipv4" && r.lane.EtherType != IPv4 || six && r.lane.EtherType != IPv6 {
 		r.refuse(UnknownMatch, text)
 		return
 	}

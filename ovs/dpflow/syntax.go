@@ -74,6 +74,24 @@ func hex128(s string) (zero, ok bool) {
 	return false, ok && digits != "" && digits[0] != '0' && len(digits) <= 32
 }
 
+// octets reads so many octets as OVS prints those of an attribute that it has no
+// name for: "00 1f".
+func octets(n int) syntax {
+	return func(s string) (zero, ok bool) {
+		if len(s) != 3*n-1 {
+			return false, false
+		}
+		zero = true
+		for i := range len(s) {
+			if between := i%3 == 2; between != (s[i] == ' ') || !between && !isHex(s[i]) {
+				return false, false
+			}
+			zero = zero && (s[i] == '0' || s[i] == ' ')
+		}
+		return zero, true
+	}
+}
+
 // tcpFlags reads 0, the names of flags as "psh|ack", or "+syn-ack", which is a
 // value and a mask.
 func tcpFlags(s string) (zero, ok bool) {
