@@ -6,15 +6,19 @@
 // the same without a model of the pipeline.
 //
 // Nothing that is printed is ignored. A flow is a LaneFlow when every field of
-// its match, every mask and every action is understood and harmless; in every
-// other case it has a Refusal, so that its frames stay with OVS. What is more
-// specific than OVS meant is sound, what is less specific is not: a field
-// without a mask is taken as exact, as OVS prints it.
+// its match, every mask and every action is understood and does not matter to the
+// lane; in every other case it has a Refusal, so that its frames stay with OVS.
 //
-// OVS prints names of ports as they are, without quotes. Whoever uses flows
-// must see first that PlainName is true of every port of the datapath, and
-// must know Output and InPort as ports: an action of one word that this package
-// does not know looks like a port. The package does no I/O.
+// OVS prints names of ports as they are, without quotes. Whoever uses flows must
+// see first that PlainName is true of every port of the datapath, and must know
+// Output and InPort as ports: an action of one word that this package does not
+// know looks like a port.
+//
+// A flow is what the datapath does with frames, not all that OVS does with them:
+// what is set at a device (policing, queues) is not in it, nor what ovs-vswitchd
+// does when it collects the counters (learning of addresses, the action learn,
+// idle timeouts). A flood that leaves one port to send to looks like known
+// unicast. The package does no I/O.
 package dpflow
 
 import (
