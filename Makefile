@@ -17,9 +17,9 @@ demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
 
 # Tests of these load BPF programs, make devices or start an Open vSwitch.
-DEVICE_TESTS := ./bpf ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/chaos ./test/conformance ./test/e2e ./test/lab
+DEVICE_TESTS := ./bpf ./ovs/dpflow ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/chaos ./test/conformance ./test/e2e ./test/lab
 # Their names as suites of test/kernels, but for those that it runs anyway.
-DEVICE_SUITES := observe ofctl ovsdb lab chaos rest
+DEVICE_SUITES := dpflow observe ofctl ovsdb lab chaos rest
 
 test: packages-kernels build ## run every test (root): units, BPF programs, a real Open vSwitch, other kernels
 	$(GO) vet ./...

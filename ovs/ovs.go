@@ -5,8 +5,8 @@
 // OpenFlow rules, and the Snapshot that joins them.
 //
 // The package does no I/O. Each source of facts has an adapter in a
-// sub-package: ovs/ovsdb, ovs/unixctl, ovs/ofctl, ovs/flow and ovs/fdb;
-// ovs/observe joins what they read into one Snapshot.
+// sub-package: ovs/ovsdb, ovs/unixctl, ovs/ofctl, ovs/flow, ovs/dpflow and
+// ovs/fdb; ovs/observe joins what they read into one Snapshot.
 package ovs
 
 import (

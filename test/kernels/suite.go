@@ -96,6 +96,7 @@ const elsewhere = anyKernel + "|" + guests
 // hostSuites are those that a kernel's version matters little to. They run in a
 // machine, by name, where this host can't run them itself (test/setup/check-host).
 var hostSuites = []suite{
+	{name: "dpflow", pkg: "ovs/dpflow", timeout: 10 * time.Minute},
 	{name: "observe", pkg: "ovs/observe", timeout: 10 * time.Minute},
 	{name: "ofctl", pkg: "ovs/ofctl", timeout: 10 * time.Minute},
 	{name: "ovsdb", pkg: "ovs/ovsdb", timeout: 10 * time.Minute},
