@@ -67,7 +67,7 @@ func TestRulesAsTraced(t *testing.T) {
 			} else if got == rules.Pass && traced.verdict != rules.Pass {
 				count.left++
 			}
-			wrong := traced.against(got, rule, parsed)
+			wrong := traced.against(got, rule, parsed, len(ways) == 1)
 			if wrong == "" {
 				wrong = traced.amongst(ways, list)
 			}
@@ -169,8 +169,9 @@ func readTraced(text string) traced {
 	return t
 }
 
-// against says in what a compiled verdict differs from what OVS does.
-func (t traced) against(got rules.Verdict, rule *rules.Rule, parsed []ovs.Rule) string {
+// against says in what a compiled verdict differs from what OVS does, and by
+// which rules where that is certain.
+func (t traced) against(got rules.Verdict, rule *rules.Rule, parsed []ovs.Rule, certain bool) string {
 	if got == rules.Pass {
 		return ""
 	}
@@ -181,7 +182,7 @@ func (t traced) against(got rules.Verdict, rule *rules.Rule, parsed []ovs.Rule) 
 	for _, o := range rule.Origins {
 		cookies = append(cookies, parsed[o].Cookie)
 	}
-	if cookies != nil && !slices.Equal(cookies, t.cookies) {
+	if certain && !slices.Equal(cookies, t.cookies) {
 		return fmt.Sprintf("the origins have the cookies %d, but OVS hits %d", cookies, t.cookies)
 	}
 	return ""

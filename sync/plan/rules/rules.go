@@ -23,7 +23,8 @@ import (
 type Fields struct {
 	// Dst and Src are the Ethernet addresses.
 	Dst, Src ovs.MAC
-	// EtherType is that behind the outer 802.1Q tag.
+	// EtherType is that behind the outer 802.1Q tag; 0x05ff (FLOW_DL_TYPE_NONE) of
+	// an 802.3 frame without SNAP.
 	EtherType uint16
 	// TCI is that of the outer 802.1Q tag with TagPresent set; 0 when there is
 	// none.
@@ -40,7 +41,8 @@ type Fields struct {
 	// TPSrc and TPDst are the ports of TCP, UDP and SCTP, or the type and code of
 	// ICMP and ICMPv6; 0 of any fragment.
 	TPSrc, TPDst uint16
-	// TCPFlags has the twelve bits of RFC 793 and RFC 3168, FIN the lowest.
+	// TCPFlags has the twelve bits of RFC 793 and RFC 3168, FIN the lowest; those of
+	// a first fragment, too.
 	TCPFlags uint16
 }
 
@@ -71,7 +73,15 @@ const (
 )
 
 // String returns the verdict as status and logs print it.
-func (v Verdict) String() string { return [...]string{"pass", "normal", "drop"}[v] }
+func (v Verdict) String() string {
+	switch v {
+	case Normal:
+		return "normal"
+	case Drop:
+		return "drop"
+	}
+	return "pass"
+}
 
 // Rule is one rule of a list.
 type Rule struct {
@@ -84,8 +94,9 @@ type Rule struct {
 	// must see a frame that hits the rule more often than that.
 	Idle time.Duration
 	// Origins holds the OpenFlow rules that a frame which it matches hits, one a
-	// table, as indexes of what was compiled. Empty where OVS may choose between
-	// several.
+	// table, as indexes of what was compiled. Where OVS may choose between rules of
+	// equal priority that do the same, it is one of them. Of a rule that passes it
+	// holds those that are known to be the reason, perhaps none.
 	Origins []int
 }
 
