@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"context"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
@@ -51,9 +52,14 @@ func TestRulesAsTraced(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		table := rules.Compile(parsed)
-		for range framesOfTable {
+		for i := range framesOfTable {
 			f := g.Frame(list)
-			text, err := l.Appctl("ofproto/trace", "br0", f.String())
+			// Half of them as bytes, from which OVS takes the fields itself.
+			question := []string{"br0", f.String()}
+			if i%2 == 0 {
+				question = []string{"br0", fmt.Sprintf("in_port=%d", uint16(f.Port)), hex.EncodeToString(f.Bytes())}
+			}
+			text, err := l.Appctl(append([]string{"ofproto/trace"}, question...)...)
 			if err != nil {
 				t.Fatalf("seed %d: frame %s: %v", seed, f, err)
 			}

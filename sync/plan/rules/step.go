@@ -4,6 +4,7 @@ package rules
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,9 +73,8 @@ func nextTable(action string) (uint8, bool) {
 // then returns what becomes of the frames of s that match a step of the table
 // where s goes on; they must meet.
 func (s *step) then(t *step) step {
-	r := step{pattern: s.and(&t.pattern), act: t.act}
+	r := step{pattern: s.and(&t.pattern), act: t.act, rules: slices.Concat(s.rules, t.rules)}
 	r.idle, r.ends = shorter(s.idle, t.idle), s.ends || t.ends
-	r.rules = append(s.rules[:len(s.rules):len(s.rules)], t.rules...)
 	return r
 }
 

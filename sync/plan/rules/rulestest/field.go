@@ -96,7 +96,7 @@ func (g *Generator) vlan() Field {
 				}
 			}}
 	}
-	switch g.IntN(6) {
+	switch g.IntN(7) {
 	case 0:
 		return tci("vlan_tci=0x0000/0x1fff", 0, 0x1fff)
 	case 1:
@@ -107,6 +107,8 @@ func (g *Generator) vlan() Field {
 		return tci(fmt.Sprintf("vlan_tci=%#04x/0x100f", 0x1000|vid&0xf), 0x1000|vid&0xf, 0x100f)
 	case 4:
 		return tci("vlan_tci=0x0000/0x0fff", 0, 0x0fff)
+	case 5:
+		return tci(fmt.Sprintf("dl_vlan=%d,dl_vlan_pcp=%d", vid, pcp), 0x1000|pcp<<13|vid, 0xffff)
 	}
 	return tci(fmt.Sprintf("dl_vlan=%d", vid), 0x1000|vid, 0x1fff)
 }

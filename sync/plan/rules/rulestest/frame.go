@@ -58,6 +58,9 @@ func (g *Generator) anyFrame() Frame {
 		f.Port = ovs.LocalPort
 	}
 	f.Dst, f.Src = g.mac(), g.mac()
+	if g.odds(6) {
+		f.Dst = pick(g, ovs.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, ovs.MAC{1, 0, 0x5e, 0, 0, 1}, ovs.MAC{1, 0x80, 0xc2, 0, 0, 0x0e})
+	}
 	if g.odds(3) {
 		f.TCI = uint16(g.IntN(8))<<13 | tagPresent | g.vid()
 	}
@@ -84,8 +87,8 @@ func (g *Generator) consistent(f Frame) Frame {
 	if f.EtherType == ipv4 {
 		f.IPSrc, f.IPDst = [16]byte(append(f.IPSrc[:4:4], make([]byte, 12)...)), [16]byte(append(f.IPDst[:4:4], make([]byte, 12)...))
 	}
-	if f.EtherType == ipv6 && f.Frag == laterFragment {
-		f.Proto = ipv6Fragment
+	if f.EtherType == ipv6 && (f.Frag == laterFragment || f.Proto == ipv6Fragment) {
+		f.Frag, f.Proto = laterFragment, ipv6Fragment
 	}
 	later := f.Frag == laterFragment
 	switch {
