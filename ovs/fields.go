@@ -8,7 +8,8 @@ package ovs
 type Fields struct {
 	// Dst and Src are the Ethernet addresses.
 	Dst, Src MAC
-	// EtherType is that behind the outer 802.1Q tag.
+	// EtherType is that behind the outer 802.1Q tag; 0x05ff (FLOW_DL_TYPE_NONE) of
+	// an 802.3 frame without SNAP.
 	EtherType uint16
 	// TCI is that of the outer 802.1Q tag with TagPresent set; 0 when there is
 	// none.
@@ -25,7 +26,8 @@ type Fields struct {
 	// TPSrc and TPDst are the ports of TCP, UDP and SCTP, or the type and code of
 	// ICMP and ICMPv6; 0 of any fragment.
 	TPSrc, TPDst uint16
-	// TCPFlags has the twelve bits of RFC 793 and RFC 3168, FIN the lowest.
+	// TCPFlags has the twelve bits of RFC 793 and RFC 3168, FIN the lowest; those of
+	// a first fragment, too.
 	TCPFlags uint16
 }
 

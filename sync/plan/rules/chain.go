@@ -86,7 +86,7 @@ func (c *compiler) run(from *step, n uint8, depth int) {
 		}
 	}
 	// What OVS does with a frame that no rule matches is for it to say.
-	c.list = append(c.list, step{pattern: from.pattern, rules: from.rules, unsure: from.unsure})
+	c.list = append(c.list, step{pattern: from.pattern, rules: from.rules})
 }
 
 // follow adds to the list what becomes of the frames of s in the table where it
@@ -104,5 +104,5 @@ func (c *compiler) follow(s *step, depth int) {
 			return
 		}
 	}
-	c.list = append(c.list[:before], step{pattern: s.pattern, rules: s.rules, unsure: s.unsure})
+	c.list = append(c.list[:before], step{pattern: s.pattern, rules: s.rules})
 }

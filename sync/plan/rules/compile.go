@@ -2,11 +2,7 @@
 
 package rules
 
-import (
-	"time"
-
-	"github.com/ovs-xdp/ovs-xdp/ovs"
-)
+import "github.com/ovs-xdp/ovs-xdp/ovs"
 
 // Compile compiles the rules of a bridge, those of all its tables, as ovs/flow
 // parses them. The result does not depend on the order of the rules, but for the
@@ -63,5 +59,3 @@ func extend(list []Rule, r Rule, key Fields) []Rule {
 	}
 	return append(list, r)
 }
-
-func seconds(n uint16) time.Duration { return time.Duration(n) * time.Second }

@@ -6,42 +6,34 @@ import "github.com/ovs-xdp/ovs-xdp/ovs"
 
 // settle makes the order of steps of equal priority, of which OpenFlow says
 // nothing, a matter of no importance: before them come the frames that two of
-// them match. Where the two do different things these pass; where they do the
-// same, that is what happens, but nobody knows which of the rules OVS counts.
+// them match and do different things with. These pass.
+//
+// Where two do the same either may come first. The lane then counts for one what
+// OVS may count for the other: rules for the frames of both would set that right,
+// but their number grows with the square of that of the rules.
 func (c *compiler) settle(group []step) []step {
 	if len(group) == 1 {
 		return group
 	}
-	var list, common []step
+	var list []step
 	seen := map[pattern]bool{}
-	c.pairs(group, func(a, b *step) {
-		both := step{pattern: a.and(&b.pattern), unsure: true}
-		switch {
-		case seen[both.pattern]:
-		case a.act == b.act:
-			both.act = a.act
-			common = append(common, both)
-		default:
-			seen[both.pattern] = true
-			list = append(list, both)
+	add := func(s step) {
+		if !seen[s.pattern] {
+			seen[s.pattern] = true
+			list = append(list, s)
 		}
-	})
-	// A frame that three rules match may be in both lists.
-	for _, rest := range [][]step{common, group} {
-		for i := range rest {
-			if p := rest[i].pattern; !seen[p] {
-				seen[p] = true
-				list = append(list, rest[i])
-			}
-		}
+	}
+	c.conflicts(group, func(a, b *step) { add(step{pattern: a.and(&b.pattern)}) })
+	for _, s := range group {
+		add(s)
 	}
 	return list
 }
 
-// pairs calls fn for each two steps of equal priority that meet and of which one
-// at least does more than pass. It gives all up when there are too many.
-func (c *compiler) pairs(group []step, fn func(a, b *step)) {
-	pairs := 0
+// conflicts calls fn for each two steps of equal priority that meet and do
+// different things. It gives all up when there are too many.
+func (c *compiler) conflicts(group []step, fn func(a, b *step)) {
+	found := 0
 	var active shelves
 	for _, passing := range []bool{false, true} {
 		for i := range group {
@@ -51,12 +43,12 @@ func (c *compiler) pairs(group []step, fn func(a, b *step)) {
 			}
 			for _, list := range active.find(&a.pattern) {
 				for _, j := range list {
-					if c.work--; c.work < 0 || pairs > maxRules {
+					if c.work--; c.work < 0 || found > maxRules {
 						c.work = -1
 						return
 					}
-					if b := &group[j]; a.meets(&b.pattern) {
-						pairs++
+					if b := &group[j]; a.act != b.act && a.meets(&b.pattern) {
+						found++
 						fn(a, b)
 					}
 				}

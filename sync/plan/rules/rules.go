@@ -45,7 +45,15 @@ const (
 )
 
 // String returns the verdict as status and logs print it.
-func (v Verdict) String() string { return [...]string{"pass", "normal", "drop"}[v] }
+func (v Verdict) String() string {
+	switch v {
+	case Normal:
+		return "normal"
+	case Drop:
+		return "drop"
+	}
+	return "pass"
+}
 
 // Rule is one rule of a list.
 type Rule struct {
@@ -58,8 +66,9 @@ type Rule struct {
 	// must see a frame that hits the rule more often than that.
 	Idle time.Duration
 	// Origins holds the OpenFlow rules that a frame which it matches hits, one a
-	// table, as indexes of what was compiled. Empty where OVS may choose between
-	// several.
+	// table, as indexes of what was compiled. Where OVS may choose between rules of
+	// equal priority that do the same, it is one of them. Of a rule that passes it
+	// holds those that are known to be the reason, perhaps none.
 	Origins []int
 }
 

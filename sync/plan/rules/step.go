@@ -4,8 +4,10 @@ package rules
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
@@ -18,8 +20,6 @@ type step struct {
 	priority uint16
 	// rules are those that the frames hit, as indexes of what is compiled.
 	rules []int
-	// unsure tells that OVS may choose between several rules.
-	unsure bool
 }
 
 // act is what a rule does.
@@ -73,9 +73,8 @@ func nextTable(action string) (uint8, bool) {
 // then returns what becomes of the frames of s that match a step of the table
 // where s goes on; they must meet.
 func (s *step) then(t *step) step {
-	r := step{pattern: s.and(&t.pattern), act: t.act, unsure: s.unsure || t.unsure}
+	r := step{pattern: s.and(&t.pattern), act: t.act, rules: slices.Concat(s.rules, t.rules)}
 	r.idle, r.ends = shorter(s.idle, t.idle), s.ends || t.ends
-	r.rules = append(s.rules[:len(s.rules):len(s.rules)], t.rules...)
 	return r
 }
 
@@ -95,12 +94,9 @@ func (s *step) passes() bool {
 
 // rule returns what stands in a Table.
 func (s *step) rule(order int) Rule {
-	r := Rule{Match: s.match(), Verdict: s.verdict, Order: uint32(order), Idle: seconds(s.idle)}
+	r := Rule{Match: s.match(), Verdict: s.verdict, Order: uint32(order), Idle: time.Duration(s.idle) * time.Second, Origins: s.rules}
 	if s.passes() {
 		r.Verdict = Pass
-	}
-	if !s.unsure {
-		r.Origins = s.rules
 	}
 	return r
 }
