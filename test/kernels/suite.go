@@ -36,9 +36,9 @@ var suites = []suite{
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
-const anyKernel = "^Test(Ageing|AuditAgrees|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
-	"LearningLatency|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
-	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverKilledAtAnyMoment|TakeoverWhileOVSChanges|" +
+const anyKernel = "^Test(Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
+	"IdleTimeout|LearningLatency|ManyRules|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|RuleChange|SameAddressInTwoVLANs|SecondDaemon|" +
+	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|TakeoverThenKilled|TakeoverWhileOVSChanges|" +
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
@@ -46,28 +46,27 @@ const anyKernel = "^Test(Ageing|AuditAgrees|AuditFindsUnannouncedRule|AuditLeave
 // in turn, so the dear ones come in pairs; with -full on all. What depends on the
 // version is in the other suites above all, which run on every kernel.
 var anyVersion = []string{
-	"TestFloodsAreTheSame", "TestConditions",
-	"TestPortBits", "TestVLANModes",
-	"TestNewVM", "TestFramesLeftToOVS",
+	"TestFloodsAreTheSame", "TestVLANModes",
+	"TestPortBits", "TestFramesLeftToOVS",
+	"TestNewVM", "TestRuleClosesLane",
 	"TestActiveBackupBond", "TestBalanceTCPBond",
-	"TestVswitchdRestarts", "TestRuleClosesLane",
-	"TestStationMoves", "TestPortRetagged",
-	"TestMirrors", "TestOfctlPortConfig",
+	"TestVswitchdRestarts", "TestPortRetagged",
+	"TestStationMoves", "TestOfctlPortConfig",
+	"TestMirrors", "TestTakeover",
 	"TestSLBBond", "TestAcrossVLANs",
 	"TestProtectedPorts", "TestFloodVLANs",
-	"TestAuditClosesLane", "TestTrafficWhileDaemonEnds",
-	"TestFinishedChecksums", "TestVethTurnsGROOff",
+	"TestFinishedChecksums", "TestTrafficWhileDaemonEnds",
 	"TestFrozenDaemon", "TestTapQueueFull",
-	"TestFrameLongerThanMTU", "TestVethTurnsGROOffAndOn",
+	"TestFrameLongerThanMTU", "TestVethTurnsGROOff",
 	"TestUplink", "TestNIC",
 	"TestVMDisappears", "TestDaemonEnds",
 	"TestLeastPrivilege", "TestLinuxBond",
-	"TestTakeoverGoesOn", "TestTakeoverOfPorts",
-	"TestTakeoverThenKilled", "TestTakeoverKeepsAudit",
 	"TestTCPWithUnfinishedChecksums", "TestMachinesWithFinishedChecksums",
 	"TestUnfinishedChecksums", "TestJumbo",
 	"TestBondFailover", "TestLargestFrames",
 	"TestForeignProgram", "TestVethWithoutGRO",
+	"TestRules", "TestVethTurnsGROOffAndOn",
+	"TestTakeoverOfPorts", "TestAddresses",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they
