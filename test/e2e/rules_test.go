@@ -337,3 +337,49 @@ func (w *world) ofport(device string) int {
 	}
 	return ports[i].OFPort
 }
+
+// Rules are taken over with what they have counted, and drop all the while.
+func TestTakeoverOfRules(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10), untagged(w.veth("v3", "tag=10"), 10)
+	w.open(a, b)
+	w.announce(c, "lane")
+	w.flows("priority=100,udp,dl_dst="+b.mac.String()+",tp_dst=53,actions=drop", "priority=50,udp,tp_dst=54,actions=drop", "priority=0,actions=NORMAL")
+	for _, s := range []station{a, b, c} {
+		w.announce(s, "lane")
+	}
+	dir := w.bpffs()
+	forB, forAll := c.frameTo(b.mac, frame.Ports(53, 1)), c.frameTo(a.mac, frame.Ports(54, 1))
+	w.dropped(c.port, forB, "dropped")
+	w.remove(b.port) // what arrives there is the flow's
+	s := w.numbered(a, b)
+	before := w.counts()
+	for range 3 {
+		w.takeOver(dir)
+		w.dropped(c.port, forB, "dropped")
+		w.dropped(c.port, forAll, "dropped")
+	}
+	p := before.to(w.counts(), "v1")
+	s.end()
+	if s.received.Load() != s.sent.Load() || s.sent.Load() < 1000 {
+		t.Errorf("%d frames of %d arrived", s.received.Load(), s.sent.Load())
+	}
+	w.ofStarved(&p)
+	if n := p.reasons["keepalive"] + p.reasons["lane"]; n != p.lane+p.passed {
+		t.Errorf("the lane closed: %s", p)
+	}
+	rules := w.rules()
+	if r := rules["0 100 udp,dl_dst="+b.mac.String()+",tp_dst=53"]; r.Lane.Frames != 4*burst {
+		t.Errorf("rule of the destination: %+v, want %d frames on the lane", r, 4*burst)
+	}
+	if r := rules["0 50 udp,tp_dst=54"]; r.Lane.Frames != 3*burst {
+		t.Errorf("rule: %+v, want %d frames on the lane", r, 3*burst)
+	}
+	w.ports = append(w.ports, b.port)
+	// Changed rules are those of the new daemon.
+	w.flows("priority=0,actions=NORMAL")
+	for _, s := range []station{a, b, c} {
+		w.announce(s, "lane")
+	}
+	w.lane(c.port, b.port, forB, forB)
+}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -124,8 +125,29 @@ func TestWhy(t *testing.T) {
 		w.mode("on")
 		w.announce(b, "lane")
 	})
+	w.run("rules", func(w *world) {
+		verdict := func(match string) {
+			w.t.Helper()
+			_, err := w.Ofctl("add-flow", "br0", "priority=9,"+match+",actions=drop")
+			w.must(err)
+			w.eventually(func() error {
+				if r := w.rules()["0 9 "+match]; r.Verdict != "drop" {
+					return fmt.Errorf("the rule is %+v", r)
+				}
+				return nil
+			})
+			w.announce(a, "lane")
+			w.announce(b, "lane")
+		}
+		verdict("tcp")
+		check(w, want{args: []string{"br0", "v1", "10", b.mac.String()}, path: "lane", to: "t1", text: []string{"express lane", "OpenFlow rules treat frames between them differently"}, trace: []string{"t1"}})
+		verdict("dl_dst=" + b.mac.String())
+		check(w, want{args: []string{"br0", "v1", "10", b.mac.String()}, path: "drop", text: []string{"dropped on the lane (dropped: "}, trace: []string{"drop"}})
+		_, err := w.Ofctl("--strict", "del-flows", "br0", "priority=9,dl_dst="+b.mac.String())
+		w.must(err)
+	})
 	w.run("refused bridge", func(w *world) {
-		_, err := w.Ofctl("add-flow", "br0", "priority=9,tcp,actions=drop")
+		_, err := w.Ofctl("add-flow", "br0", "priority=0,actions=load:1->NXM_NX_REG0[],NORMAL")
 		w.must(err)
 		w.state("refused")
 		check(w, want{args: []string{"br0", "v1", "10", b.mac.String()}, path: "ovs", text: []string{"flow-table"}, trace: []string{"t1"}})

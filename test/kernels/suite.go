@@ -38,7 +38,7 @@ var suites = []suite{
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
 	"IdleTimeout|LearningLatency|ManyRules|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|RuleChange|SameAddressInTwoVLANs|SecondDaemon|" +
-	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|TakeoverThenKilled|TakeoverWhileOVSChanges|" +
+	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|" +
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
