@@ -99,7 +99,15 @@ type Port struct {
 	TX       Sent   `json:"tx"`
 	// Reasons counts the frames from the port by reason.
 	Reasons  map[string]uint64 `json:"reasons"`
+	Events   Events            `json:"events"`
 	Refusals []Refusal         `json:"refusals"`
+}
+
+// Events counts new and moved sources on a port that the daemon was not told of:
+// over the port's budget, ring buffer full.
+type Events struct {
+	Limited uint64 `json:"limited"`
+	Lost    uint64 `json:"lost"`
 }
 
 // Sent counts frames that the lane sent to a port, and those of them that were
@@ -216,6 +224,8 @@ func (r Reporter) count(v reconcile.View, p *Port) {
 		p.RX.add(c, p.Reasons)
 		p.TX.Lane += c.Sent
 		p.TX.Lost += c.Lost
+		p.Events.Limited += c.EventsLimited
+		p.Events.Lost += c.EventsLost
 	}
 }
 
