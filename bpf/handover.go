@@ -18,6 +18,9 @@ import (
 // bpffsMagic is what statfs(2) calls a bpffs (BPF_FS_MAGIC of linux/magic.h).
 const bpffsMagic = 0xcafe4a11
 
+// PinPrefix begins the name of every directory for MakePins.
+const PinPrefix = "ovs-xdp-"
+
 // ErrNoBPFFS tells that a directory is not on a bpffs.
 var ErrNoBPFFS = errors.New("no bpffs is mounted there")
 

@@ -100,3 +100,17 @@ func (l *Lane) stamp() uint16 {
 	}
 	return uint16(now >> laneLimitsSTAMP_SHIFT)
 }
+
+// LeaseLeft returns for how long the lane stays open without a renewal, 0 when it
+// is closed. It may be called from any goroutine.
+func (l *Lane) LeaseLeft() (time.Duration, error) {
+	var until uint64
+	if err := l.coll.Variables[laneVarLease].Get(&until); err != nil {
+		return 0, fmt.Errorf("read the lease: %w", err)
+	}
+	now, err := l.jiffies()
+	if err != nil || now >= until {
+		return 0, err
+	}
+	return time.Duration(float64(until-now) / l.ticks * float64(time.Second)), nil
+}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
@@ -30,14 +29,12 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	}
 	level.Set(l)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	if f.KeepAlive < 0 || f.KeepAlive > time.Hour {
-		return fmt.Errorf("--keepalive=%v: want 0s to 1h", f.KeepAlive)
+	if err := f.check(); err != nil {
+		return err
 	}
-	if f.AuditInterval < 0 || f.AuditInterval > time.Hour {
-		return fmt.Errorf("--audit-interval=%v: want 0s (off) to 1h", f.AuditInterval)
-	}
-	if f.RulesPerList < 1 || f.RulesPerList > bpf.MaxList {
-		return fmt.Errorf("--rules-per-list=%d: want 1 to %d", f.RulesPerList, bpf.MaxList)
+	meter, err := newMeter(f.MetricsListen, log)
+	if err != nil {
+		return err
 	}
 	if err := host.CheckCapabilities(); err != nil {
 		return err
@@ -54,13 +51,14 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	defer func() { err = errors.Join(err, pidfile.Remove()) }()
 
 	started := whoStarted()
+	inCharge := func() error { return errors.Join(started.tell(), meter.inCharge()) }
 	start := func() (*reconcile.Daemon, error) {
 		cfg := reconcile.Config{
 			Rundir: rundir, Log: log, BPFFS: f.BPFFS, Pidfile: pidfile,
 			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive,
 				SetNICOffloads: f.SetNICOffloads, FinishChecksums: f.FinishChecksums, Rows: cmp.Or(f.FDBRows, bpf.DefaultRows),
 				Rules: cmp.Or(f.RuleRows, bpf.DefaultRules), RulesPerList: f.RulesPerList},
-			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, Rules: f.RuleRows, FinishChecksums: f.FinishChecksums}, InCharge: started.tell,
+			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, Rules: f.RuleRows, FinishChecksums: f.FinishChecksums}, InCharge: inCharge,
 			AuditInterval: f.AuditInterval,
 		}
 		if running {
@@ -84,7 +82,8 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	defer func() { err = errors.Join(err, daemon.Close()) }()
 
 	server := unixctl.NewServer("ovs-xdpd", report.Version)
-	report.Reporter{Daemon: daemon, Rundir: rundir}.Register(server, level, exit)
+	reporter := report.Reporter{Daemon: daemon, Rundir: rundir}
+	reporter.Register(server, level, exit)
 	daemon.Register(server)
 	socket := filepath.Join(rundir, "ovs-xdpd."+strconv.Itoa(os.Getpid())+".ctl")
 	if err := server.Listen(socket); err != nil {
@@ -94,6 +93,11 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	go func() { served <- server.Serve(ctx) }()
 	// The server goes first: its commands read the tables.
 	defer func() { err = errors.Join(err, server.Close(), <-served) }()
+
+	if err := meter.start(reporter, running); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, meter.close()) }()
 
 	log.Info("ovs-xdpd started", "version", report.Version, "pid", os.Getpid(), "rundir", rundir)
 	err = daemon.Run(ctx)

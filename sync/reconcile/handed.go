@@ -64,7 +64,7 @@ func pinDir(bpffs, rundir string) string {
 		rundir = abs
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(rundir)))
-	return filepath.Join(bpffs, "ovs-xdp-"+hex.EncodeToString(sum[:8]))
+	return filepath.Join(bpffs, bpf.PinPrefix+hex.EncodeToString(sum[:8]))
 }
 
 // Register puts the commands for a successor on the control socket.

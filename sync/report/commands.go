@@ -61,6 +61,14 @@ func (r Reporter) Register(s *unixctl.Server, level *slog.LevelVar, exit func())
 		rules, err := r.Rules(ctx, b)
 		return unixctl.Reply{Text: RulesText(rules), JSON: rules}, err
 	}})
+	s.Register(unixctl.Command{Name: "stats/show", Usage: "[bridge]", MaxArgs: 1, Run: func(ctx context.Context, args []string) (unixctl.Reply, error) {
+		b, err := bridge(args)
+		if err != nil {
+			return unixctl.Reply{}, err
+		}
+		stats, err := r.Stats(ctx, b)
+		return unixctl.Reply{Text: stats.Text(), JSON: stats}, err
+	}})
 	s.Register(unixctl.Command{Name: "offload/why", Usage: "bridge in_port vlan dst-mac", MinArgs: 4, MaxArgs: 4,
 		Run: func(ctx context.Context, args []string) (unixctl.Reply, error) {
 			vlan, err := ovs.ParseVLAN(args[2])

@@ -6,11 +6,10 @@
 package report
 
 import (
-	"cmp"
 	"os"
 	"slices"
+	"time"
 
-	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 	"github.com/ovs-xdp/ovs-xdp/sync/reconcile"
@@ -26,6 +25,11 @@ type Status struct {
 	// Lane is "open" or "closed", Why the reason when it is closed.
 	Lane string `json:"lane"`
 	Why  string `json:"why,omitempty"`
+	// LeaseMS is for how many milliseconds the lane stays open unless the daemon
+	// renews its lease, 0 when it is closed. Stalled tells that the lease has run
+	// out though nothing closed the lane: the daemon's loop hangs.
+	LeaseMS int64 `json:"lease_ms"`
+	Stalled bool  `json:"stalled"`
 	// LossesUnseen says why frames that are lost on the lane can't be seen, ""
 	// when they can.
 	LossesUnseen string `json:"losses_unseen,omitempty"`
@@ -56,6 +60,9 @@ type Bridge struct {
 	Ports    int    `json:"ports"`
 	Stations int    `json:"stations"`
 	Frames   Frames `json:"frames"`
+	// Reasons counts the frames from its ports by what became of them: "lane",
+	// "would", or why they passed to OVS (enum reason in bpf/src/layout.h).
+	Reasons map[string]uint64 `json:"reasons"`
 	// Audit is what came of asking OVS what it would do with frames.
 	Audit Audit `json:"audit"`
 	// Lost counts frames that were redirected to its ports, and that their
@@ -64,20 +71,6 @@ type Bridge struct {
 	// Errors tells of keys that can't be read.
 	Errors   []string  `json:"errors"`
 	Refusals []Refusal `json:"refusals"`
-}
-
-// Frames counts frames since their ports joined the lane: redirected, passed
-// to OVS, and of those passed the ones that observe mode would have
-// redirected or dropped. Dropped counts those that were dropped, by an OpenFlow
-// rule, for their address or over a rate. Finished counts those redirected whose L4
-// checksum was finished on the way.
-type Frames struct {
-	Lane    uint64 `json:"lane"`
-	OVS     uint64 `json:"ovs"`
-	Would   uint64 `json:"would"`
-	Dropped uint64 `json:"dropped"`
-
-	Finished uint64 `json:"finished"`
 }
 
 // Refusal is a plan.Refusal.
@@ -106,7 +99,15 @@ type Port struct {
 	TX       Sent   `json:"tx"`
 	// Reasons counts the frames from the port by reason.
 	Reasons  map[string]uint64 `json:"reasons"`
+	Events   Events            `json:"events"`
 	Refusals []Refusal         `json:"refusals"`
+}
+
+// Events counts new and moved sources on a port that the daemon was not told of:
+// over the port's budget, ring buffer full.
+type Events struct {
+	Limited uint64 `json:"limited"`
+	Lost    uint64 `json:"lost"`
 }
 
 // Sent counts frames that the lane sent to a port, and those of them that were
@@ -114,19 +115,6 @@ type Port struct {
 type Sent struct {
 	Lane uint64 `json:"lane"`
 	Lost uint64 `json:"lost"`
-}
-
-// Station is one element of fdb/show and ovs-xdpctl fdb.
-type Station struct {
-	Bridge    string   `json:"bridge"`
-	VLAN      ovs.VLAN `json:"vlan"`
-	MAC       ovs.MAC  `json:"mac"`
-	Port      string   `json:"port"`
-	Interface string   `json:"interface"`
-	OFPort    int      `json:"ofport"`
-	// State is lane, source-only (frames are not sent to it) or moved (seen
-	// elsewhere, OVS is being asked).
-	State string `json:"state"`
 }
 
 // Reporter makes the documents of a running daemon.
@@ -142,6 +130,10 @@ func (r Reporter) Status() Status {
 	s := Status{Version: Version, PID: os.Getpid(), Lane: "open", Bridges: []Bridge{}}
 	if !v.Open {
 		s.Lane, s.Why, s.OVS.Error = "closed", v.Why, v.Why
+	} else if left, err := r.Daemon.Lane().LeaseLeft(); err == nil && left > 0 {
+		s.LeaseMS = max(left.Milliseconds(), 1)
+	} else if s.Lane, s.Why = r.closedNow(); s.Why == "" {
+		s.Why, s.Stalled = "its lease has run out: the daemon's loop hangs", true
 	}
 	s.OVS.Version = v.OVSVersion
 	if err := r.Daemon.Lane().LossesUnseen(); err != nil {
@@ -156,6 +148,7 @@ func (r Reporter) Status() Status {
 		out := Bridge{
 			Name: b.Name, Mode: string(b.Mode), State: string(b.State), Canary: b.Canary, VLANs: b.VLANs,
 			Stations: stations[b.Name], Audit: auditOf(audits[b.Name]), Errors: append([]string{}, b.Errors...), Refusals: refusals(v, b.Name),
+			Reasons: map[string]uint64{},
 		}
 		for _, p := range v.Result.Tables.Ports {
 			if p.Rule.Bridge != b.Name {
@@ -163,17 +156,20 @@ func (r Reporter) Status() Status {
 			}
 			out.Ports++
 			if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
-				out.Frames.Lane += c.Lane
-				out.Frames.Would += c.Would
-				out.Frames.Finished += c.Finished
-				out.Frames.Dropped += c.Dropped
-				out.Frames.OVS += c.Passed + c.Would
+				out.Frames.add(c, out.Reasons)
 				out.Lost += c.Lost
 			}
 		}
 		s.Bridges = append(s.Bridges, out)
 	}
 	return s
+}
+
+// closedNow tells why the lane has just closed, "" when nothing has closed it.
+func (r Reporter) closedNow() (lane, why string) {
+	const justNow = 50 * time.Millisecond // between closing and telling
+	time.Sleep(justNow)
+	return "closed", r.Daemon.View().Why
 }
 
 // refusals gives those of a bridge and its ports, or of one port ("br0/tap1").
@@ -225,18 +221,11 @@ func (r Reporter) count(v reconcile.View, p *Port) {
 		if err != nil {
 			continue // it has just left
 		}
-		p.RX.Lane += c.Lane
-		p.RX.OVS += c.Passed + c.Would
-		p.RX.Would += c.Would
-		p.RX.Finished += c.Finished
-		p.RX.Dropped += c.Dropped
+		p.RX.add(c, p.Reasons)
 		p.TX.Lane += c.Sent
 		p.TX.Lost += c.Lost
-		for reason, n := range c.Frames {
-			if n > 0 {
-				p.Reasons[reason] += n
-			}
-		}
+		p.Events.Limited += c.EventsLimited
+		p.Events.Lost += c.EventsLost
 	}
 }
 
@@ -259,85 +248,8 @@ func each(v reconcile.View, bridge string, fn func(*ovs.Bridge, *ovs.Port, *ovs.
 	}
 }
 
-// Stations reads the kernel's FDB back, of one bridge or of all when bridge is
-// "", by bridge, VLAN and MAC.
-func (r Reporter) Stations(bridge string) []Station {
-	list := r.stations(r.Daemon.View())
-	return slices.DeleteFunc(list, func(s Station) bool { return bridge != "" && s.Bridge != bridge })
-}
-
-func (r Reporter) stations(v reconcile.View) []Station {
-	type place struct {
-		port  *ovs.Port
-		iface *ovs.Interface
-		name  string
-	}
-	places := make(map[int]place)
-	each(v, "", func(b *ovs.Bridge, p *ovs.Port, i *ovs.Interface) {
-		if l, ok := v.Links[i.Name]; ok {
-			places[l.IfIndex] = place{p, i, b.Name}
-		}
-	})
-	list := []Station{}
-	for _, row := range r.Daemon.Lane().Rows() {
-		at, ok := places[row.IfIndex]
-		if lp := v.Result.Tables.Port(row.IfIndex); lp != nil && lp.Rule.Legs[0] != 0 {
-			at, ok = places[lp.Rule.Legs[0]] // of a bond, a member that is used
-		}
-		if !ok {
-			continue // its port is just leaving
-		}
-		list = append(list, Station{
-			Bridge: at.name, VLAN: row.VLAN, MAC: row.MAC,
-			Port: at.port.Name, Interface: at.iface.Name, OFPort: at.iface.OFPort,
-			State: state(row, v.Result.Tables.Port(row.IfIndex)),
-		})
-	}
-	slices.SortFunc(list, func(a, b Station) int {
-		return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.VLAN, b.VLAN), slices.Compare(a.MAC[:], b.MAC[:]))
-	})
-	return list
-}
-
-func state(r bpf.Row, p *plan.Port) string {
-	switch {
-	case r.Moved:
-		return "moved"
-	case !r.Target, p == nil, !p.Rule.Sends():
-		return "source-only"
-	}
-	return "lane"
-}
-
 // HasBridge tells whether OVS has a bridge of this name.
 func (r Reporter) HasBridge(name string) bool {
 	v := r.Daemon.View()
 	return slices.ContainsFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == name })
-}
-
-// Coverage adds up the frames of all ports by reason.
-func (r Reporter) Coverage() map[string]uint64 {
-	total := make(map[string]uint64)
-	v := r.Daemon.View()
-	for _, name := range r.Daemon.Lane().Reasons() {
-		total[name] = 0
-	}
-	for _, p := range v.Result.Tables.Ports {
-		c, err := r.Daemon.Lane().Counters(p.IfIndex)
-		if err != nil {
-			continue
-		}
-		for reason, n := range c.Frames {
-			total[reason] += n
-		}
-		total["frames-lost"] += c.Lost
-		total["checksums-finished"] += c.Finished
-		total["events-limited"] += c.EventsLimited
-		total["events-lost"] += c.EventsLost
-	}
-	a := r.Daemon.AuditTotal()
-	total["audit-asked"], total["audit-agreed"] = a.Asked, a.Agreed
-	total["audit-mismatches"], total["audit-unanswered"] = a.Mismatches, a.Unanswered
-	total["looks"], total["failed-looks"], total["fdb-full"] = v.Looks, v.Failures, uint64(v.Full)
-	return total
 }

@@ -37,12 +37,6 @@ type Rule struct {
 	Total Count `json:"total"`
 }
 
-// Count counts frames and their bytes.
-type Count struct {
-	Frames uint64 `json:"frames"`
-	Bytes  uint64 `json:"bytes"`
-}
-
 // Rules tells of every OpenFlow rule of one bridge, or of all bridges that ask
 // for the lane when bridge is "", by table, and the highest priority first. It
 // asks OVS for its counters.
@@ -136,6 +130,42 @@ func (r Reporter) countPlain(v reconcile.View, b *ovs.Bridge, lane map[plan.Rule
 		}
 	}
 	lane[id], verdicts[id] = sum, []string{rules.Normal.String()}
+}
+
+// LaneRule tells what the lane has decided by an OpenFlow rule.
+type LaneRule struct {
+	Bridge string
+	// Rule names it as plan.RuleID; "" stands for those that are too many.
+	Rule string
+	Lane Count
+}
+
+// LaneRules tells of the rules of bridges that are on the lane, by bridge and name;
+// of each bridge so many at most, those with the most frames, and the others as
+// one. It does not ask OVS.
+func (r Reporter) LaneRules(most int) []LaneRule {
+	v := r.Daemon.View()
+	var list []LaneRule
+	for _, b := range v.Result.Bridges {
+		lane, verdicts := r.laneRules(v, b.Name)
+		var own []LaneRule
+		for id := range verdicts {
+			own = append(own, LaneRule{b.Name, string(id), Count{lane[id].Frames, lane[id].Bytes}})
+		}
+		slices.SortFunc(own, func(x, y LaneRule) int {
+			return cmp.Or(cmp.Compare(y.Lane.Frames, x.Lane.Frames), cmp.Compare(x.Rule, y.Rule))
+		})
+		if len(own) > most {
+			others := LaneRule{Bridge: b.Name}
+			for _, o := range own[most:] {
+				others.Lane.Frames, others.Lane.Bytes = others.Lane.Frames+o.Lane.Frames, others.Lane.Bytes+o.Lane.Bytes
+			}
+			own = append(own[:most], others)
+		}
+		slices.SortFunc(own, func(x, y LaneRule) int { return cmp.Compare(x.Rule, y.Rule) })
+		list = append(list, own...)
+	}
+	return list
 }
 
 // RulesText returns the document of rule/show for people.

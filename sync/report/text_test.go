@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/sync/host"
 )
 
 // expect compares a document, whose first line is left empty in the test.
@@ -25,12 +26,16 @@ func TestStatusText(t *testing.T) {
 	bridges := []Bridge{
 		{
 			Name: "br-ext", Mode: "on", State: "on", Canary: 25, VLANs: "10,20-29", Ports: 3, Stations: 12,
-			Frames:   Frames{Lane: 750, OVS: 250},
-			Lost:     17,
-			Refusals: []Refusal{{"br-ext/bond0", "bond", "a bond of 2 interfaces"}, {"br-ext/vx", "interface-type", "an interface of type \"vxlan\""}},
+			Frames:  Frames{Lane: 750, OVS: 250, LaneBytes: 9000, OVSBytes: 1000},
+			Reasons: map[string]uint64{"lane": 750, "keepalive": 100, "group": 120, "runt": 1, "vlan": 2, "checksum": 3, "not-ip": 4, "nd": 20},
+			Lost:    17,
+			Refusals: []Refusal{{"br-ext/bond0", "bond", "a bond of 2 interfaces"}, {"br-ext/vx", "interface-type", "an interface of type \"vxlan\""},
+				{"br-ext/vy", "interface-type", "an interface of type \"vxlan\""}, {"br-ext/p1", "port-off", "off"}, {"br-ext/p2", "port-off", "off"},
+				{"br-ext/p3", "port-off", "off"}, {"br-ext/p4", "port-off", "off"}, {"br-ext/p5", "port-off", "off"}},
 		},
 		{Name: "br-int", Mode: "off", State: "off", Canary: 100},
-		{Name: "br-lab", Mode: "observe", State: "observe", Canary: 100, Ports: 2, Stations: 2, Frames: Frames{OVS: 3000, Would: 1000}},
+		{Name: "br-lab", Mode: "observe", State: "observe", Canary: 100, Ports: 2, Stations: 2, Frames: Frames{OVS: 3000, Would: 1000, OVSBytes: 90000, WouldBytes: 60000},
+			Reasons: map[string]uint64{"would": 1000, "group": 2000}},
 		{Name: "br-new", Mode: "on", State: "on", Canary: 100},
 		{
 			Name: "br-ovn", Mode: "on", State: "refused", Canary: 100,
@@ -44,24 +49,40 @@ func TestStatusText(t *testing.T) {
 	}{
 		{
 			name:   "every kind of bridge",
-			status: Status{Version: "0.1.0", PID: 77, Lane: "open", OVS: OVS{Version: "3.1.0"}, Bridges: bridges},
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", LeaseMS: 3250, OVS: OVS{Version: "3.1.0"}, Bridges: bridges},
 			want: `
-ovs-xdpd 0.1.0, pid 77: lane open, Open vSwitch 3.1.0
+ovs-xdpd 0.1.0, pid 77: lane open (lease 3.2 s), Open vSwitch 3.1.0
 bridge br-ext: on, 3 ports, 12 stations, canary 25 %, VLANs 10,20-29
-    frames: 750 on the lane (75.0 %), 250 by OVS, 17 lost on the lane
+    75.0 % of 1000 frames and 90.0 % of bytes on the lane; the rest: group 12.0 %, keepalive 10.0 %, nd 2.0 %, not-ip 0.4 %, checksum 0.3 %, 2 other reasons 0.3 %
+    17 frames lost on the lane
     stays with OVS:
+        5 of br-ext   port-off        p1 p2 p3 p4 and 1 more; each in: ovs-xdpctl status br-ext
+        2 of br-ext   interface-type  vx vy; each in: ovs-xdpctl status br-ext
         br-ext/bond0  bond            a bond of 2 interfaces
-        br-ext/vx     interface-type  an interface of type "vxlan"
 bridge br-int: off
 bridge br-lab: observe, 2 ports, 2 stations
-    frames: 1000 would take the lane (33.3 %), 2000 others
+    33.3 % of 3000 frames and 66.7 % of bytes would take the lane; the rest: group 66.7 %
 bridge br-new: on, 0 ports, 0 stations
-    frames: 0 on the lane (none yet), 0 by OVS
+    no frame from its ports yet
 bridge br-ovn: refused (asked for: on)
     stays with OVS:
         br-ovn  flow-table  table 0 is not a single actions=NORMAL rule
 bridge br-typo: off
     error, so off: external_ids:xdp-offload="yes": want off, observe or on
+`,
+		},
+		{
+			name: "each refusal of one bridge",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", Bridges: []Bridge{{Name: "br0", Mode: "on", State: "on", Canary: 100,
+				Refusals: []Refusal{{"br0/p1", "port-off", "off"}, {"br0/p2", "port-off", "off"}}}}},
+			bridge: "br0",
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+bridge br0: on, 0 ports, 0 stations
+    no frame from its ports yet
+    stays with OVS:
+        br0/p1  port-off  off
+        br0/p2  port-off  off
 `,
 		},
 		{
@@ -82,7 +103,7 @@ bridge br-int: off
 			want: `
 ovs-xdpd 0.1.0, pid 77: lane open
 bridge br0: on, 0 ports, 0 stations
-    frames: 0 on the lane (none yet), 0 by OVS
+    no frame from its ports yet
     audit: OVS was asked about 9 frames: 7 as on the lane, 1 not, 1 unanswered
 `,
 		},
@@ -134,7 +155,7 @@ no bridge asks for the lane; to try one: ovs-vsctl set bridge BRIDGE external_id
 ovs-xdpd 0.1.0, pid 77: lane open
 frames that are lost on the lane can't be seen: load the programs: operation not permitted
 bridge br-new: on, 0 ports, 0 stations
-    frames: 0 on the lane (none yet), 0 by OVS
+    no frame from its ports yet
 `,
 		},
 		{
@@ -147,6 +168,29 @@ ovs-xdpd 0.1.0, pid 77: lane closed (connect to the database: no such file or di
 	} {
 		t.Run(tt.name, func(t *testing.T) { expect(t, tt.want, tt.status.Text(tt.bridge)) })
 	}
+}
+
+func TestStatsText(t *testing.T) {
+	s := Stats{
+		Bridges: []BridgeStats{
+			{Name: "br0", Lane: Count{750, 90000}, OVS: Count{250, 10000}, Total: Count{1000, 100000}},
+			{Name: "br1", Error: "read rules of br1: ovs-ofctl: exit status 1"},
+		},
+		Ports: []PortStats{
+			{Bridge: "br0", Interface: "eth0", OFPort: 1, RX: Frames{Lane: 700, OVS: 130}, TX: Sent{Lane: 50, Lost: 1},
+				Reasons: map[string]uint64{"lane": 700, "group": 30, "keepalive": 100}, Device: host.Counters{RXFrames: 830, TXFrames: 260}},
+			{Bridge: "br0", Interface: "tap12", OFPort: 65279, RX: Frames{Lane: 50, OVS: 5}},
+		},
+	}
+	expect(t, `
+bridge br0: 1000 frames = 750 on the lane (75.0 %) + 250 by OVS's rules; 100000 bytes = 90000 + 10000
+    ofport  interface  in: lane  by OVS  in all  out: lane  lost  device rx  device tx  by OVS because of
+         1  eth0       700       130     830     50         1     830        260        keepalive 100, group 30
+     65279  tap12      50        5       55      0          0     0          0          
+bridge br1: 0 frames = 0 on the lane (none yet) + 0 by OVS's rules; 0 bytes = 0 + 0
+    OVS's counts are missing: read rules of br1: ovs-ofctl: exit status 1
+    ofport  interface  in: lane  by OVS  in all  out: lane  lost  device rx  device tx  by OVS because of
+`, s.Text())
 }
 
 func TestPortsText(t *testing.T) {

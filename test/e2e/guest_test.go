@@ -73,6 +73,7 @@ func testGuest(t *testing.T, finish bool) {
 	guest, err := w.AddGuest("br0", kernel, cards...)
 	w.must(err)
 	t.Logf("the guest runs; datapath %s, vhost %v", w.DatapathType, guest.Vhost)
+	w.doctorSees(guest.QEMU.PID, finish)
 	if kernelDatapath && !guest.Vhost {
 		t.Error("the kernel does not serve the cards, and can't")
 	}

@@ -44,11 +44,6 @@ type rule struct {
 	Total    count  `json:"total"`
 }
 
-type count struct {
-	Frames uint64 `json:"frames"`
-	Bytes  uint64 `json:"bytes"`
-}
-
 // dropped checks that frames of a port are dropped on the lane, and OVS sees none.
 func (w *world) dropped(from *lab.Port, b []byte, reason string) {
 	w.t.Helper()

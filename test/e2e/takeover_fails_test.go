@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,7 +25,11 @@ import (
 // as far as a daemon does, tampers with the tables, and never gets further.
 const successorCommand = "take-over-and-hang"
 
-func successor(bpffs string) error {
+// stuckCommand has it get no further than to the tables, while the links are
+// pinned, and not end on SIGTERM.
+const stuckCommand = "take-the-tables-and-hang"
+
+func successor(command, bpffs string) error {
 	socket, _, err := unixctl.DaemonSocket(unixctl.Rundir(), "ovs-xdpd")
 	if err != nil {
 		return err
@@ -52,6 +57,11 @@ func successor(bpffs string) error {
 	}
 	if err := call(&state, "takeover/take"); err != nil {
 		return err
+	}
+	if command == stuckCommand {
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("taken")
+		select {}
 	}
 	modes := make(map[int]bpf.Mode)
 	for _, p := range state.Ports {

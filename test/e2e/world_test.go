@@ -292,8 +292,8 @@ func (w *world) signal(s syscall.Signal) {
 }
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == successorCommand {
-		fmt.Fprintln(os.Stderr, successor(os.Args[2]))
+	if len(os.Args) == 3 && (os.Args[1] == successorCommand || os.Args[1] == stuckCommand) {
+		fmt.Fprintln(os.Stderr, successor(os.Args[1], os.Args[2]))
 		os.Exit(1)
 	}
 	if os.Geteuid() != 0 {

@@ -36,10 +36,12 @@ var suites = []suite{
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
-const anyKernel = "^Test(Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|DaemonFirst|DeclaredStations|Flapping|FloodOfSources|Flush|FullFDB|" +
-	"IdleTimeout|LearningLatency|ManyRules|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|RuleChange|SameAddressInTwoVLANs|SecondDaemon|" +
-	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|" +
-	"TakeoverWithOtherFlags|ToolWithoutDaemon|Why)$"
+const anyKernel = "^Test(" +
+	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
+	"DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Modes|" +
+	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|RuleChange|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|" +
+	"SpanningTree|SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
+	"TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
 // that its version makes little difference to: each runs on one of the kernels,
