@@ -322,15 +322,15 @@ func TestOverlapsOfManyKinds(t *testing.T) {
 	const n = 40
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_src=00:00:00:00:00:%02x/00:00:00:00:00:ff,dl_dst=02:00:00:00:00:%02x actions=drop\n", 2+i/2, i, i/8)
-		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_dst=02:00:00:00:00:%02x,dl_vlan=%d actions=drop\n", 2+i/2, i/8, i)
+		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_src=00:00:00:00:00:%02x/00:00:00:00:00:ff,dl_dst=02:00:00:00:00:%02x actions=drop\n", 2+i/2, i, (i+2)/8)
+		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_dst=02:00:00:00:00:%02x,dl_vlan=%d actions=drop\n", 2+i/2, (i+2)/8, i)
 	}
 	table := compile(t, b.String())
 	for src := range n {
 		for vlan := range n {
-			f := rules.Fields{Dst: ovs.MAC{2, 0, 0, 0, 0, byte(src / 8)}, Src: ovs.MAC{2, 5: byte(src)}, TCI: rules.TagPresent | uint16(vlan)}
+			f := rules.Fields{Dst: ovs.MAC{2, 0, 0, 0, 0, byte((src + 2) / 8)}, Src: ovs.MAC{2, 5: byte(src)}, TCI: rules.TagPresent | uint16(vlan)}
 			want := rules.Drop // by one rule, or by two that do the same
-			if src/8 == vlan/8 && src/2 != vlan/2 {
+			if (src+2)/8 == (vlan+2)/8 && src/2 != vlan/2 {
 				want = rules.Pass
 			}
 			if got, _ := table.Decide(1, f); got != want {
