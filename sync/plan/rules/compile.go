@@ -5,9 +5,12 @@ package rules
 import "github.com/ovs-xdp/ovs-xdp/ovs"
 
 // Compile compiles the rules of a bridge, those of all its tables, as ovs/flow
-// parses them. The result does not depend on the order of the rules, but for the
-// indexes in Origins. When it were too large it is a single rule that passes
-// every frame.
+// parses them. The result does not depend on their order, but for the indexes in
+// Origins.
+//
+// Rules that can't be reached are left out, and so are those at the end that
+// pass. Where it would take too long, or become too many rules, the result is a
+// single one that passes every frame, which it is in no other case.
 func Compile(rules []ovs.Rule) Table {
 	c := compiler{room: maxRules, work: maxWork}
 	for i := range rules {

@@ -316,6 +316,30 @@ func TestOverlaps(t *testing.T) {
 	}
 }
 
+// TestOverlapsOfManyKinds: of rules of equal priority each two that do different
+// things conflict, however many things there are to do.
+func TestOverlapsOfManyKinds(t *testing.T) {
+	const n = 40
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_src=00:00:00:00:00:%02x/00:00:00:00:00:ff,dl_dst=02:00:00:00:00:%02x actions=drop\n", 2+i/2, i, (i+2)/8)
+		fmt.Fprintf(&b, " idle_timeout=%d, priority=5,dl_dst=02:00:00:00:00:%02x,dl_vlan=%d actions=drop\n", 2+i/2, (i+2)/8, i)
+	}
+	table := compile(t, b.String())
+	for src := range n {
+		for vlan := range n {
+			f := rules.Fields{Dst: ovs.MAC{2, 0, 0, 0, 0, byte((src + 2) / 8)}, Src: ovs.MAC{2, 5: byte(src)}, TCI: rules.TagPresent | uint16(vlan)}
+			want := rules.Drop // by one rule, or by two that do the same
+			if (src+2)/8 == (vlan+2)/8 && src/2 != vlan/2 {
+				want = rules.Pass
+			}
+			if got, _ := table.Decide(1, f); got != want {
+				t.Errorf("source %d, VLAN %d: %s, want %s", src, vlan, got, want)
+			}
+		}
+	}
+}
+
 func TestPlain(t *testing.T) {
 	for text, want := range map[string]struct{ plain, offloads bool }{
 		"":                   {false, false},

@@ -24,7 +24,7 @@ func lines(n int, line func(i int) string) string {
 
 const addr = "10.0.%d.%d"
 
-// large are tables of 10,000 rules and more. Those that cost most are given up.
+// large are tables of 10,000 rules.
 var large = map[string]string{
 	"ports": lines(10_000, func(i int) string {
 		return fmt.Sprintf(" priority=100,tcp,in_port=%d,nw_src=10.0.0.0/8,tp_dst=%d actions=drop", 1+i/20, i%20)
@@ -38,6 +38,9 @@ var large = map[string]string{
 		}) + " table=1, priority=0 actions=NORMAL\n",
 	"passing": lines(10_000, func(i int) string {
 		return fmt.Sprintf(" priority=100,ip,reg0=%#x,nw_src="+addr+" actions=resubmit(,2)", 1+i, i/256, i%256)
+	}),
+	"timeouts": lines(10_000, func(i int) string {
+		return fmt.Sprintf(" idle_timeout=%d, priority=100,in_port=%d actions=drop", 1+i, 1+i)
 	}),
 	"addresses": lines(10_000, func(i int) string {
 		return fmt.Sprintf(" priority=100,ip,nw_src="+addr+" actions=drop", i/256, i%256)
@@ -63,13 +66,23 @@ func TestLarge(t *testing.T) {
 	if len(table.General) != 10_001 {
 		t.Errorf("passing: %d general rules", len(table.General))
 	}
+	table = compile(t, large["timeouts"]+otherwise)
+	if len(table.General) != 1 || len(table.ByPort) != 10_000 {
+		t.Errorf("timeouts: %d general rules, %d ports", len(table.General), len(table.ByPort))
+	}
+	table = compile(t, large["addresses"]+otherwise)
+	if len(table.General) != 10_001 {
+		t.Errorf("addresses: %d general rules", len(table.General))
+	}
 }
 
 // TestTooLarge: what would take too long, or become too long, passes.
 func TestTooLarge(t *testing.T) {
 	bit := func(i int) string { return fmt.Sprintf("nw_src=0.0.0.0/%d.%d.0.0", 1<<i>>8, 1<<i&0xff) }
 	for name, text := range map[string]string{
-		"pairs": large["addresses"],
+		"pairs": lines(10_000, func(i int) string {
+			return fmt.Sprintf(" ip,nw_src="+addr+" actions=%s", i/256, i%256, []string{"drop", "NORMAL"}[i%2])
+		}),
 		"conflicts": lines(300, func(i int) string { return fmt.Sprintf(" ip,nw_src="+addr+" actions=drop", i/256, i%256) }) +
 			lines(300, func(i int) string { return fmt.Sprintf(" ip,nw_dst="+addr+" actions=NORMAL", i/256, i%256) }),
 		"chains": lines(20, func(i int) string { return fmt.Sprintf(" in_port=%d actions=resubmit(,1)", i) }) +

@@ -34,30 +34,55 @@ func (c *compiler) settle(group []step) []step {
 // different things. It gives all up when there are too many.
 func (c *compiler) conflicts(group []step, fn func(a, b *step)) {
 	found := 0
-	var active shelves
+	var kinds []kind
 	for _, passing := range []bool{false, true} {
 		for i := range group {
 			a := &group[i]
 			if a.passes() != passing {
 				continue
 			}
-			for _, list := range active.find(&a.pattern) {
-				for _, j := range list {
-					if c.work--; c.work < 0 || found > maxRules {
-						c.work = -1
-						return
-					}
-					if b := &group[j]; a.act != b.act && a.meets(&b.pattern) {
-						found++
-						fn(a, b)
+			own := -1
+			for k := range kinds {
+				if kinds[k].act == a.act && !kinds[k].mixed {
+					own = k
+					continue
+				}
+				for _, list := range kinds[k].find(&a.pattern) {
+					for _, j := range list {
+						if c.work--; c.work < 0 || found > maxRules {
+							c.work = -1
+							return
+						}
+						if b := &group[j]; a.act != b.act && a.meets(&b.pattern) {
+							found++
+							fn(a, b)
+						}
 					}
 				}
 			}
-			if !passing {
-				active.add(&a.pattern, i)
+			switch {
+			case passing:
+				continue // two that pass do not conflict
+			case own < 0 && len(kinds) < maxKinds:
+				own = len(kinds)
+				kinds = append(kinds, kind{act: a.act})
+			case own < 0:
+				own = maxKinds - 1
+				kinds[own].mixed = true
 			}
+			kinds[own].add(&a.pattern, i)
 		}
 	}
+}
+
+// maxKinds is how many kinds of steps are kept apart.
+const maxKinds = 16
+
+// kind holds steps that do the same thing, unless it is mixed.
+type kind struct {
+	act
+	mixed bool
+	shelves
 }
 
 // shelves keep steps, by their indexes, where those that may meet a pattern are
