@@ -146,8 +146,8 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	mirrors := mirrorsOf(br)
 	b.openFlow = b.makeOpenFlow(br, table)
 	forgets := agingTime(br)
-	if b.openFlow == nil {
-		forgets = shortestTimeout(br)
+	if b.openFlow == nil && table != nil && table.General[0].Idle > 0 { // no list keeps the rule alive
+		forgets = min(forgets, table.General[0].Idle)
 	}
 	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), forgets/4)
 	first := len(b.Tables.Ports)
@@ -221,22 +221,6 @@ func isReserved(m ovs.MAC) bool {
 	return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 4} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 6}
-}
-
-// shortestTimeout is after how long without a frame OVS forgets a station or a
-// rule of table 0, whichever is first.
-func shortestTimeout(br *ovs.Bridge) time.Duration {
-	shortest := agingTime(br)
-	if br.Detail == nil {
-		return shortest // refused
-	}
-	for i := range br.Detail.Rules {
-		r := &br.Detail.Rules[i]
-		if idle := time.Duration(r.IdleTimeout) * time.Second; r.Table == 0 && idle != 0 {
-			shortest = min(shortest, idle)
-		}
-	}
-	return shortest
 }
 
 // agingTime is Bridge:other_config:mac-aging-time as OVS takes it: 300 s when
