@@ -110,6 +110,8 @@ type builder struct {
 	bridges int            // on the lane
 	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
 	openFlow *openFlow
+	// ofports holds the interfaces of the bridge at hand by OpenFlow port.
+	ofports map[int]string
 }
 
 func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
@@ -127,6 +129,9 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	}
 	before := len(b.Refusals)
 	table := b.judgeBridge(s, br)
+	if slices.ContainsFunc(b.Bridges, func(other Bridge) bool { return other.Name == br.Name && other.State != StateOff }) {
+		b.refuse(br.Name, TooManyBridges, "there is another bridge of this name")
+	}
 	if len(b.Refusals) == before && b.bridges == MaxBridges {
 		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
 	}
@@ -144,7 +149,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
 	}
 	mirrors := mirrorsOf(br)
-	b.openFlow = b.makeOpenFlow(br, table)
+	b.openFlow, b.ofports = b.makeOpenFlow(br, table), make(map[int]string)
 	forgets := agingTime(br)
 	if b.openFlow == nil && table != nil && table.General[0].Idle > 0 { // no list keeps the rule alive
 		forgets = min(forgets, table.General[0].Idle)
