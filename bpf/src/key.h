@@ -24,6 +24,9 @@ enum {
 	FRAG6_MORE = 1,
 	FRAG_ANY = 1,
 	FRAG_LATER = 2,
+	/* More bytes behind the packet make OVS before 2.16 give it up
+	 * (ipv4_sanity_check in lib/flow.c). */
+	PADDING_MAX = 255,
 };
 
 /* How much of a key could be read. */
@@ -73,8 +76,14 @@ static __always_inline int key_read_l4(void *l4, void *end, __u32 len, struct fl
 	switch (k->proto) {
 	case PROTO_TCP: {
 		struct tcphdr *tcp = l4;
+		__u32 hlen;
 
-		if ((void *)(tcp + 1) > end || len < sizeof(*tcp))
+		if ((void *)(tcp + 1) > end)
+			return KEY_ADDRESSES;
+		/* Of another length the kernel reads nothing (tcphdr_ok in
+		 * net/openvswitch/flow.c). */
+		hlen = (*(__u8 *)(l4 + 12) >> 4) * 4;
+		if (hlen < sizeof(*tcp) || len < hlen)
 			return KEY_ADDRESSES;
 		k->tp_src = tcp->source;
 		k->tp_dst = tcp->dest;
@@ -122,7 +131,8 @@ static __always_inline int key_read_ip4(void *l3, void *end, __u32 len, struct f
 	__builtin_memcpy(k->ip_dst, &ip->daddr, 4);
 	hlen = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
-	if (ip->version != 4 || hlen < sizeof(*ip) || total < hlen || total > len)
+	if (ip->version != 4 || hlen < sizeof(*ip) || total < hlen || total > len ||
+	    len - total > PADDING_MAX)
 		return KEY_ADDRESSES;
 	k->proto = ip->protocol;
 	k->tos = ip->tos;
@@ -138,6 +148,13 @@ static __always_inline int key_read_ip4(void *l3, void *end, __u32 len, struct f
 	return key_read_l4(l3 + hlen, end, total - hlen, k);
 }
 
+/* is_extension tells the headers between IPv6 and L4 that datapaths walk. */
+static __always_inline bool is_extension(__u8 proto)
+{
+	return proto == PROTO_HOPOPTS || proto == PROTO_ROUTING || proto == PROTO_DSTOPTS ||
+	       proto == PROTO_FRAGMENT || proto == PROTO_AH;
+}
+
 static __always_inline int key_read_ip6(void *l3, void *end, __u32 len, struct flow_key *k)
 {
 	struct ipv6hdr *ip6 = l3;
@@ -149,7 +166,8 @@ static __always_inline int key_read_ip6(void *l3, void *end, __u32 len, struct f
 	__builtin_memcpy(k->ip_src, &ip6->saddr, 16);
 	__builtin_memcpy(k->ip_dst, &ip6->daddr, 16);
 	payload = bpf_ntohs(ip6->payload_len);
-	if (ip6->version != 6 || !payload || payload + sizeof(*ip6) > len)
+	if (ip6->version != 6 || !payload || payload + sizeof(*ip6) > len ||
+	    len - sizeof(*ip6) - payload > PADDING_MAX)
 		return KEY_ADDRESSES;
 	traffic = bpf_ntohs(*(__be16 *)ip6);
 	k->tos = traffic >> 4;
@@ -159,10 +177,9 @@ static __always_inline int key_read_ip6(void *l3, void *end, __u32 len, struct f
 		__u8 *ext = l3 + sizeof(*ip6) + off;
 		struct frag6 *frag = (void *)ext;
 
-		if (k->proto != PROTO_HOPOPTS && k->proto != PROTO_ROUTING &&
-		    k->proto != PROTO_DSTOPTS && k->proto != PROTO_FRAGMENT)
+		if (!is_extension(k->proto) || k->proto == PROTO_AH)
 			break;
-		if ((void *)(frag + 1) > end)
+		if ((void *)(frag + 1) > end || off + sizeof(*frag) > payload)
 			return KEY_ADDRESSES;
 		if (k->proto == PROTO_FRAGMENT) {
 			if (!(frag->offset & bpf_htons(FRAG6_OFFSET | FRAG6_MORE)))
@@ -170,7 +187,9 @@ static __always_inline int key_read_ip6(void *l3, void *end, __u32 len, struct f
 			k->frag = FRAG_ANY;
 			if (frag->offset & bpf_htons(FRAG6_OFFSET)) {
 				k->frag |= FRAG_LATER;
-				return KEY_WHOLE;
+				/* In front of these the kernel gives up
+				 * (ipv6_find_hdr in net/ipv6/exthdrs_core.c). */
+				return is_extension(frag->next) ? KEY_ADDRESSES : KEY_WHOLE;
 			}
 			k->proto = frag->next;
 			/* What else there is in front of the L4 header is not read. */
@@ -181,8 +200,7 @@ static __always_inline int key_read_ip6(void *l3, void *end, __u32 len, struct f
 		if (off > 1024)
 			return KEY_ADDRESSES;
 	}
-	if (k->proto == PROTO_HOPOPTS || k->proto == PROTO_ROUTING || k->proto == PROTO_DSTOPTS ||
-	    k->proto == PROTO_FRAGMENT || k->proto == PROTO_AH || off > 1024 || payload < off)
+	if (is_extension(k->proto) || off > 1024 || payload < off)
 		return KEY_ADDRESSES;
 	return key_read_l4(l3 + sizeof(*ip6) + off, end, payload - off, k);
 }

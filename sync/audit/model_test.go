@@ -11,6 +11,7 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/trace"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
 )
 
 // model is a bridge as OVS has it: its own idea of where stations are and what
@@ -18,6 +19,7 @@ import (
 type model struct {
 	ports    []modelPort
 	stations []modelStation
+	rules    []modelRule // none: all is NORMAL
 }
 
 type modelPort struct {
@@ -67,6 +69,7 @@ func randomModel(r *rand.Rand) model {
 		}
 		m.stations = append(m.stations, s)
 	}
+	m.randomRules(r)
 	return m
 }
 
@@ -97,6 +100,8 @@ func (m model) tables() plan.Tables {
 				Target: true, Declared: s.declared})
 		}
 	}
+	t.Sort()
+	m.lists(&t)
 	t.Sort()
 	return t
 }
@@ -145,9 +150,13 @@ func (m model) answer(t *testing.T, q Question) Answer {
 		}
 		return want
 	}
-	known := false
+	verdict := m.ruled(in, q.Frame)
+	known := verdict != rules.Normal
+	if verdict == rules.Pass {
+		actions = []string{"set(eth(dst=00:00:00:00:00:01))", "1"}
+	}
 	for _, s := range m.stations {
-		if s.mac == q.Frame.Dst && s.vlan == vlan && !s.declared {
+		if !known && s.mac == q.Frame.Dst && s.vlan == vlan && !s.declared {
 			known = true
 			if s.port != in {
 				send(s.port, q.Frame.VID)

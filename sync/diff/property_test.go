@@ -83,7 +83,11 @@ func (r random) want() plan.Tables {
 			put(&t, r.rowOn(&t))
 		}
 	}
-	return t
+	if r.odds(2) {
+		t.Lists = r.lists()
+	}
+	t.Sort()
+	return listed(t)
 }
 
 // have changes tables into what the kernel may hold instead: an earlier plan
@@ -111,7 +115,11 @@ func (r random) have(want plan.Tables) plan.Tables {
 			t.Ports = append(t.Ports, r.port(d))
 		}
 	}
+	if t.Lists = want.Lists; r.odds(3) {
+		t.Lists = r.earlier(want.Lists)
+	}
 	t.Sort()
+	t = listed(t)
 	if len(t.Ports) == 0 {
 		return t
 	}
@@ -138,16 +146,19 @@ func (r random) have(want plan.Tables) plan.Tables {
 }
 
 // frames are all that can be told apart in the universe, with one device and
-// one station that no table knows.
+// one station that no table knows, and two kinds of payload.
 func frames() []plan.Frame {
 	var list []plan.Frame
 	for _, in := range append([]int{9}, devices...) {
 		for _, vid := range vlans {
 			for _, src := range append([]byte{9}, stations...) {
 				for _, dst := range append([]byte{9}, stations...) {
-					list = append(list, plan.Frame{
-						IfIndex: in, VID: vid, Src: row(src, "", 0, 0).MAC, Dst: row(dst, "", 0, 0).MAC, Len: 60,
-					})
+					for port := range uint16(2) {
+						list = append(list, plan.Frame{
+							IfIndex: in, VID: vid, Src: row(src, "", 0, 0).MAC, Dst: row(dst, "", 0, 0).MAC, Len: 60,
+							Carries: ovs.Fields{TPDst: port},
+						})
+					}
 				}
 			}
 		}
@@ -160,18 +171,19 @@ func frames() []plan.Frame {
 type lane struct {
 	ifindex int
 	vid     ovs.VLAN
+	drops   bool
 }
 
 func verdict(t *plan.Tables, f plan.Frame) lane {
 	v := t.Decide(f)
-	return lane{v.IfIndex, v.VID}
+	return lane{v.IfIndex, v.VID, v.Drops}
 }
 
 var pass lane
 
 // checkPrefixes says which step is not safe; "" when all are. It returns the
-// number of frames that took the lane at the end.
-func checkPrefixes(have, want plan.Tables, ops []Op) (lanes int, wrong string) {
+// number of frames that took the lane at the end, and of those that were dropped.
+func checkPrefixes(have, want plan.Tables, ops []Op) (lanes, drops int, wrong string) {
 	universe := frames()
 	before, after := make([]lane, len(universe)), make([]lane, len(universe))
 	for i, f := range universe {
@@ -186,36 +198,41 @@ func checkPrefixes(have, want plan.Tables, ops []Op) (lanes int, wrong string) {
 			case got == pass || got == after[i]:
 			case got == before[i] && !opening:
 			case got == before[i]:
-				return 0, fmt.Sprintf("frame %+v is still treated as before when step %d opens", f, n)
+				return 0, 0, fmt.Sprintf("frame %+v is still treated as before when step %d opens", f, n)
 			default:
-				return 0, fmt.Sprintf("frame %+v: %+v after %d steps, neither %+v as before nor %+v as it should be", f, got, n, before[i], after[i])
+				return 0, 0, fmt.Sprintf("frame %+v: %+v after %d steps, neither %+v as before nor %+v as it should be", f, got, n, before[i], after[i])
 			}
 		}
 		for _, r := range state.Rows {
 			if state.Port(r.IfIndex) == nil {
-				return 0, fmt.Sprintf("after %d steps row %v points at no port", n, r)
+				return 0, 0, fmt.Sprintf("after %d steps row %v points at no port", n, r)
 			}
 		}
 		if n == len(ops) {
 			break
 		}
 		if n > 0 && ops[n].Kind < ops[n-1].Kind {
-			return 0, fmt.Sprintf("step %d (%v) comes after %v", n, ops[n], ops[n-1])
+			return 0, 0, fmt.Sprintf("step %d (%v) comes after %v", n, ops[n], ops[n-1])
 		}
-		if wrong := checkStep(&state, ops[n]); wrong != "" {
-			return 0, fmt.Sprintf("step %d: %s", n, wrong)
+		for _, wrong := range []string{checkStep(&state, ops[n]), checkListStep(&state, ops[n])} {
+			if wrong != "" {
+				return 0, 0, fmt.Sprintf("step %d: %s", n, wrong)
+			}
 		}
 		state = Apply(state, ops[n])
 	}
 	if diff := cmp.Diff(want, state); diff != "" {
-		return 0, "tables after all steps (-want +got):\n" + diff
+		return 0, 0, "tables after all steps (-want +got):\n" + diff
 	}
 	for _, l := range after {
-		if l != pass {
+		switch {
+		case l.drops:
+			drops++
+		case l != pass:
 			lanes++
 		}
 	}
-	return lanes, ""
+	return lanes, drops, ""
 }
 
 // checkStep: a step finds what it works on.
@@ -253,6 +270,7 @@ func checkFew(have, want plan.Tables, ops []Op) string {
 		switch o.Kind {
 		case MarkRow, DeleteRow, PutRow:
 			rows[o.Row.Key]++
+		case DeleteList, PutList:
 		default:
 			ports[o.Port.IfIndex]++
 		}
@@ -297,15 +315,18 @@ func TestOpsProperties(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	const cases = 400
-	lanes := 0
+	lanes, dropping := 0, 0
 	for n := range cases {
 		r := random{rand.New(rand.NewPCG(seed, uint64(n)))}
 		want := r.want()
 		have := r.have(want)
 		ops := Ops(have, want)
-		found, wrong := checkPrefixes(have, want, ops)
+		found, drops, wrong := checkPrefixes(have, want, ops)
 		if wrong == "" {
 			wrong = checkFew(have, want, ops)
+		}
+		if wrong == "" {
+			wrong = checkFewLists(have, want, ops)
 		}
 		if wrong == "" && len(Ops(want, want)) > 0 {
 			wrong = fmt.Sprintf("steps although nothing changes: %v", Ops(want, want))
@@ -316,9 +337,12 @@ func TestOpsProperties(t *testing.T) {
 		if found > 0 {
 			lanes++
 		}
+		if drops > 0 {
+			dropping++
+		}
 	}
-	if lanes < cases/5 {
-		t.Errorf("seed %d: only %d cases of %d have a lane", seed, lanes, cases)
+	if lanes < cases/5 || dropping < cases/5 {
+		t.Errorf("seed %d: only %d cases of %d have a lane, %d drop", seed, lanes, cases, dropping)
 	}
 }
 
@@ -349,6 +373,9 @@ func text(t plan.Tables) string {
 	}
 	for _, r := range t.Rows {
 		s += fmt.Sprintf("  row %+v\n", r)
+	}
+	for _, l := range t.Lists {
+		s += fmt.Sprintf("  list %v %+v\n", l.Key, l.Rules)
 	}
 	return s
 }

@@ -27,7 +27,8 @@ func (j *judge) openvswitch() {
 type remedy struct{ why, mend string }
 
 var remedies = map[plan.Reason]remedy{
-	plan.FlowTable:       {"only what NORMAL does is reproduced: an OpenFlow pipeline stays with OVS", "ovs-ofctl dump-flows BRIDGE shows the rules; those of OVN or Neutron are meant"},
+	plan.FlowTable:       {"only stateless rules around NORMAL are reproduced: an OpenFlow pipeline stays with OVS", "ovs-ofctl dump-flows BRIDGE shows the rules; those of OVN or Neutron are meant"},
+	plan.TooManyRules:    {"a frame is compared with so many OpenFlow rules at most, and so many fit into the kernel's tables", "ovs-xdpctl rules BRIDGE shows them; --rules-per-list and --rule-rows make room"},
 	plan.HiddenRules:     {"rules for in-band control or fail-open change what NORMAL does", "ovs-vsctl set bridge BRIDGE other_config:disable-in-band=true"},
 	plan.InBand:          {"OVS sends frames for its controller to more ports", "ovs-vsctl set controller BRIDGE connection_mode=out-of-band"},
 	plan.RestoreWait:     {"the OpenFlow tables are being restored", "ovs-vsctl remove open_vswitch . other_config flow-restore-wait, if nobody restores them"},

@@ -37,7 +37,9 @@ func readValidation(p *ovs.Port) (v validation, bad string) {
 		return validation{}, ""
 	}
 	ids := p.Interfaces[0].ExternalIDs
-	v.mac, _ = attachedMAC(p)
+	if mac, ok := attachedMAC(p); ok {
+		v.mac = mac
+	}
 	switch how := ids[KeyValidate]; how {
 	case "", "pass":
 	case "drop":
@@ -58,7 +60,7 @@ func readValidation(p *ovs.Port) (v validation, bad string) {
 				prefix, err = addr.Prefix(addr.BitLen())
 			}
 		}
-		if err != nil || prefix.Addr().Is4In6() || prefix.Addr().Zone() != "" {
+		if err != nil || prefix.Addr().Is4In6() || strings.Contains(word, "%") { // a prefix has no zone
 			return v, fmt.Sprintf("Interface external_ids:%s: %q is neither an IP address nor a prefix", KeyAddresses, word)
 		}
 		v.prefixes = append(v.prefixes, prefix.Masked())
@@ -80,10 +82,10 @@ const (
 	typeIPv6 = 0x86dd
 )
 
-// rules makes the list; nil when the attached-mac alone is to be checked, and
-// frames with another one pass (Rule.MAC).
+// rules makes the list; nil when there is nothing to check, or the attached-mac
+// alone, and frames with another one pass (Rule.MAC).
 func (v validation) rules() []ListRule {
-	if !v.listed && !v.drop {
+	if !v.listed && (!v.drop || v.mac.IsZero()) {
 		return nil
 	}
 	var list []ListRule

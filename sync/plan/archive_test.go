@@ -19,7 +19,8 @@ import (
 // (tables.txt, refusals.txt, bridges.txt, and in frames.txt the verdicts of
 // Tables.Decide). To keep archives to what matters, keys that the JSON leaves
 // out are filled in: see fillSnapshot and fillLinks. A key that is present,
-// even as null, {} or [], is left alone.
+// even as null, {} or [], is left alone. An OpenFlow rule may be written as a
+// string, in the manner of ovs-ofctl.
 type archive struct {
 	path     string
 	comment  string
@@ -199,10 +200,13 @@ func fillSnapshot(s object) {
 			fill(br, object{"Detail": object{}})
 		}
 		if d, ok := br["Detail"].(object); ok {
-			fill(d, object{
-				"Rules":    []any{object{"Actions": []any{"NORMAL"}}},
-				"FragMode": "normal", "PortConfig": config,
-			})
+			fill(d, object{"Rules": []any{"actions=NORMAL"}, "FragMode": "normal", "PortConfig": config})
+			rules, _ := d["Rules"].([]any)
+			for i, r := range rules {
+				if text, ok := r.(string); ok {
+					rules[i] = readRule(text)
+				}
+			}
 		}
 	}
 }
@@ -231,129 +235,4 @@ func fillLinks(links object, s *ovs.Snapshot) {
 			delete(links, name)
 		}
 	}
-}
-
-// tablesText writes one line a port and a row.
-func tablesText(t Tables) string {
-	var b strings.Builder
-	for _, p := range t.Ports {
-		r := p.Rule
-		fmt.Fprintf(&b, "port %d %s mode=%s bridge=%s", p.IfIndex, p.Name,
-			[...]string{"target", "native", "veth", "generic", "slave"}[p.Mode], r.Bridge)
-		if p.SetOffloads {
-			b.WriteString(" set-offloads")
-		}
-		for _, f := range []struct {
-			on   bool
-			name string
-		}{
-			{r.Watch, "watch"}, {r.Ingress, "ingress"}, {r.Egress, "egress"}, {r.Observe, "observe"},
-			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"}, {r.Reflects, "reflects"}, {r.Scattered, "scattered"}, {r.Finish, "finish"},
-		} {
-			if f.on {
-				b.WriteString(" " + f.name)
-			}
-		}
-		if !r.Watch && !r.Ingress && !r.Egress {
-			b.WriteString(" closed")
-		}
-		if r == (Rule{Bridge: r.Bridge}) {
-			b.WriteByte('\n')
-			continue
-		}
-		if r.Bundle != 0 {
-			fmt.Fprintf(&b, " bundle=%d", r.Bundle)
-		}
-		if r.Legs != [Legs]int{} {
-			fmt.Fprintf(&b, " legs=%v", r.Legs)
-		}
-		fmt.Fprintf(&b, " %s vid=%d vlans=%s max=%d keepalive=%v\n", r.VLANMode, r.VID, r.VLANs, r.MaxFrame, r.KeepAlive)
-	}
-	for _, r := range t.Rows {
-		fmt.Fprintf(&b, "row %s vlan=%d %s at %d", r.Bridge, r.VLAN, r.MAC, r.IfIndex)
-		if r.Target {
-			b.WriteString(" target")
-		}
-		if r.Mirrored {
-			b.WriteString(" mirrored")
-		}
-		if r.Declared {
-			b.WriteString(" declared")
-		}
-		if r.Moved {
-			b.WriteString(" moved")
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
-func refusalsText(list []Refusal) string {
-	var b strings.Builder
-	for _, r := range list {
-		fmt.Fprintf(&b, "%s: %s: %s\n", r.Subject, r.Reason, r.Detail)
-	}
-	return b.String()
-}
-
-func bridgesText(list []Bridge) string {
-	var b strings.Builder
-	for _, br := range list {
-		fmt.Fprintf(&b, "%s asks=%s state=%s canary=%d", br.Name, br.Mode, br.State, br.Canary)
-		if br.VLANs != "" {
-			fmt.Fprintf(&b, " vlans=%s", br.VLANs)
-		}
-		b.WriteByte('\n')
-		for _, e := range br.Errors {
-			fmt.Fprintf(&b, "    %s\n", e)
-		}
-	}
-	return b.String()
-}
-
-// framesText answers the lines of frames.txt, "DEVICE VID SOURCE DESTINATION
-// [LENGTH]", each with what the lane does; anything behind "=>" is replaced.
-func framesText(text string, t *Tables, links map[string]Link) (string, error) {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "=>")
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			b.WriteString(line + "\n")
-			continue
-		}
-		var device, src, dst string
-		f := Frame{Len: 60}
-		if n, err := fmt.Sscan(line, &device, &f.VID, &src, &dst, &f.Len); n < 4 {
-			return "", fmt.Errorf("frame %q: %w", line, err)
-		}
-		f.IfIndex = links[device].IfIndex
-		for _, a := range []struct {
-			text string
-			mac  *ovs.MAC
-		}{{src, &f.Src}, {dst, &f.Dst}} {
-			var err error
-			if *a.mac, err = ovs.ParseMAC(a.text); err != nil {
-				return "", fmt.Errorf("frame %q: %w", line, err)
-			}
-		}
-		v := t.Decide(f)
-		b.WriteString(line + " => " + v.Reason)
-		if v.IfIndex != 0 {
-			out := fmt.Sprint(v.IfIndex)
-			for _, l := range links {
-				if l.IfIndex == v.IfIndex {
-					out = l.Name
-				}
-			}
-			fmt.Fprintf(&b, " to %s", out)
-			if v.VID == 0 {
-				b.WriteString(" untagged")
-			} else {
-				fmt.Fprintf(&b, " tagged %d", v.VID)
-			}
-		}
-		b.WriteByte('\n')
-	}
-	return b.String(), nil
 }

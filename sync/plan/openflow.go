@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -58,8 +59,9 @@ func (b *builder) makeOpenFlow(br *ovs.Bridge, table *rules.Table) *openFlow {
 		noDrop: len(br.Mirrors) > 0, limit: cmp.Or(b.policy.RulesPerList, DefaultRulesPerList), scoped: len(table.ByDst) > 0,
 	}
 	var lists []List
-	for dst, list := range table.ByDst {
-		key := ListKey{Kind: DestinationRules, Bridge: br.Name, Dst: dst}
+	inOrder := func(x, y ovs.MAC) int { return slices.Compare(x[:], y[:]) }
+	for _, dst := range slices.SortedFunc(maps.Keys(table.ByDst), inOrder) {
+		key, list := ListKey{Kind: DestinationRules, Bridge: br.Name, Dst: dst}, table.ByDst[dst]
 		if len(list) > o.limit {
 			b.refuse(br.Name, TooManyRules, "%d OpenFlow rules name destination %s, and a list has room for %d (--rules-per-list): frames to it stay with OVS",
 				len(list), dst, o.limit)
@@ -67,7 +69,6 @@ func (b *builder) makeOpenFlow(br *ovs.Bridge, table *rules.Table) *openFlow {
 		}
 		lists = append(lists, newList(key, o.list(list)))
 	}
-	slices.SortFunc(lists, func(x, y List) int { return x.Key.Compare(y.Key) })
 	h := sha256.New()
 	for _, l := range lists {
 		fmt.Fprintf(h, "%s=%s,", l.Key.Dst, l.Digest)

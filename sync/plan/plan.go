@@ -110,6 +110,8 @@ type builder struct {
 	bridges int            // on the lane
 	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
 	openFlow *openFlow
+	// ofports holds the interfaces of the bridge at hand by OpenFlow port.
+	ofports map[int]string
 }
 
 func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
@@ -127,6 +129,9 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	}
 	before := len(b.Refusals)
 	table := b.judgeBridge(s, br)
+	if slices.ContainsFunc(b.Bridges, func(other Bridge) bool { return other.Name == br.Name && other.State != StateOff }) {
+		b.refuse(br.Name, TooManyBridges, "there is another bridge of this name")
+	}
 	if len(b.Refusals) == before && b.bridges == MaxBridges {
 		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
 	}
@@ -144,10 +149,10 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
 	}
 	mirrors := mirrorsOf(br)
-	b.openFlow = b.makeOpenFlow(br, table)
+	b.openFlow, b.ofports = b.makeOpenFlow(br, table), make(map[int]string)
 	forgets := agingTime(br)
-	if b.openFlow == nil {
-		forgets = shortestTimeout(br)
+	if b.openFlow == nil && table != nil && table.General[0].Idle > 0 { // no list keeps the rule alive
+		forgets = min(forgets, table.General[0].Idle)
 	}
 	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), forgets/4)
 	first := len(b.Tables.Ports)
@@ -221,22 +226,6 @@ func isReserved(m ovs.MAC) bool {
 	return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 4} ||
 		m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 6}
-}
-
-// shortestTimeout is after how long without a frame OVS forgets a station or a
-// rule of table 0, whichever is first.
-func shortestTimeout(br *ovs.Bridge) time.Duration {
-	shortest := agingTime(br)
-	if br.Detail == nil {
-		return shortest // refused
-	}
-	for i := range br.Detail.Rules {
-		r := &br.Detail.Rules[i]
-		if idle := time.Duration(r.IdleTimeout) * time.Second; r.Table == 0 && idle != 0 {
-			shortest = min(shortest, idle)
-		}
-	}
-	return shortest
 }
 
 // agingTime is Bridge:other_config:mac-aging-time as OVS takes it: 300 s when

@@ -116,6 +116,10 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 		b.refuse(subject, SharedDevice, "device %s is a slave of a Linux bond", link.Name)
 		return Port{}, false, false
 	}
+	if other, taken := b.ofports[iface.OFPort]; taken { // rules could not tell them apart
+		b.refuse(subject, NotReady, "OpenFlow port %d is that of %s, too", iface.OFPort, other)
+		return Port{}, false, false
+	}
 	v, bad := readValidation(p)
 	if bad != "" {
 		b.refuse(subject, BadKey, "%s", bad)
@@ -136,6 +140,7 @@ func (b *builder) device(br *ovs.Bridge, subject string, p *ovs.Port, iface *ovs
 	// A veth copies each frame out of the socket buffer; a tap does not always.
 	d.Rule.Finish = b.policy.FinishChecksums && link.Driver == "veth" && (d.Mode == Native || d.Mode == Veth)
 	b.judgeDirections(br, subject, p, iface, link, &d.Rule)
+	b.ofports[iface.OFPort] = iface.Name
 	b.portRules(subject, iface, &d.Rule)
 	b.validate(br.Name, v, iface, &d.Rule)
 	return d, up, true

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -100,7 +101,8 @@ func (r random) input() *input {
 		}
 		in.Links[n] = l
 	}
-	in.Policy = Policy{AllowGeneric: r.odds(2), SetNICOffloads: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second, FinishChecksums: r.odds(2)}
+	in.Policy = Policy{AllowGeneric: r.odds(2), SetNICOffloads: r.odds(2), KeepAlive: time.Duration(r.IntN(3)) * time.Duration(r.IntN(100)) * time.Second, FinishChecksums: r.odds(2),
+		RulesPerList: pick(r, 0, 0, 0, 0, 2, 5), Rules: pick(r, 0, 0, 0, 0, 10, 100)}
 	in.Snapshot = ovs.Snapshot{HWOffload: r.odds(30), FlowRestoreWait: r.odds(20)}
 	many := 1 + r.IntN(3)
 	if r.odds(50) {
@@ -124,7 +126,7 @@ func (r random) bridge(name string, names []string, links map[string]Link) ovs.B
 	if r.odds(30) {
 		br.DatapathType = "dummy"
 	}
-	if r.odds(30) {
+	if r.odds(7) {
 		br.Mirrors = []ovs.Mirror{{}}
 	}
 	if r.odds(10) {
@@ -140,6 +142,9 @@ func (r random) bridge(name string, names []string, links map[string]Link) ovs.B
 		return br
 	}
 	br.Detail = &ovs.Detail{FragMode: "normal", Rules: []ovs.Rule{{Actions: []string{"NORMAL"}}}, PortConfig: make(map[uint32]ovs.PortConfig)}
+	if r.odds(3) {
+		br.Detail.Rules = append(br.Detail.Rules, r.rules()...)
+	}
 	if r.odds(20) {
 		br.Detail.Rules = append(br.Detail.Rules, pick(r, ovs.Rule{}, ovs.Rule{Table: 3}, ovs.Rule{Match: []ovs.Match{{}}}))
 	}
@@ -214,6 +219,7 @@ func (r random) port(name string, names []string, links map[string]Link) ovs.Por
 		if r.odds(8) {
 			i.AdminState, i.LinkState = pick(r, "up", "down"), "down"
 		}
+		i.ExternalIDs = r.addresses()
 		i.OFPort, i.IfIndex = links[i.Name].IfIndex, links[i.Name].IfIndex
 		if r.odds(10) {
 			i.OFPort = r.number()
@@ -225,7 +231,7 @@ func (r random) port(name string, names []string, links map[string]Link) ovs.Por
 			i.Error = "could not open"
 		}
 		if r.odds(10) {
-			i.ExternalIDs = r.keys("on", "target", "off", "junk")
+			maps.Copy(i.ExternalIDs, r.keys("on", "target", "off", "junk"))
 		}
 		p.Interfaces = append(p.Interfaces, i)
 	}
@@ -246,11 +252,4 @@ func (r random) bond(p *ovs.Port) ovs.Bond {
 		}
 	}
 	return b
-}
-
-func (r random) policing() ovs.Policing {
-	if !r.odds(10) {
-		return ovs.Policing{}
-	}
-	return ovs.Policing{Rate: r.IntN(3) * 1000, Burst: r.IntN(2) * 100, PacketRate: r.IntN(2), PacketBurst: r.IntN(2)}
 }

@@ -147,7 +147,8 @@ type outcome struct {
 	full int
 	// refused holds the devices that the kernel did not take, with its error.
 	refused map[int]error
-	// unlisted holds lists for which there was no room.
+	// unlisted holds lists that are not what they should be, for want of room or
+	// because of an error: ports that they decide for stay closed.
 	unlisted map[plan.ListKey]bool
 	// attached counts ports that joined.
 	attached int
@@ -160,7 +161,7 @@ func (in *installer) apply(ops []diff.Op) outcome {
 	out := outcome{refused: make(map[int]error), unlisted: make(map[plan.ListKey]bool)}
 	var errs []error
 	for _, op := range ops {
-		if r := op.Port.Rule; op.Kind == diff.SetRule && (out.unlisted[r.Rules] || out.unlisted[r.Addresses]) {
+		if op.Kind == diff.SetRule && out.lacks(op.Port.Rule) {
 			continue // it stays closed
 		}
 		if out.refused[op.Port.IfIndex] != nil && op.Kind == diff.SetRule ||
@@ -178,6 +179,16 @@ func (in *installer) apply(ops []diff.Op) outcome {
 	return out
 }
 
+// lacks tells that a list which decides for a port is not what it should be.
+func (o *outcome) lacks(r plan.Rule) bool {
+	for k := range o.unlisted {
+		if k == r.Rules || k == r.Addresses || r.Scoped && k.Kind == plan.DestinationRules && k.Bridge == r.Bridge {
+			return true
+		}
+	}
+	return false
+}
+
 func (in *installer) step(op diff.Op, out *outcome) error {
 	switch op.Kind {
 	case diff.ClosePort:
@@ -189,12 +200,16 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 	case diff.RemovePort:
 		return in.remove(op.Port.IfIndex)
 	case diff.DeleteList:
-		return in.deleteList(op.List.Key)
-	case diff.PutList:
-		if err := in.putList(op.List); errors.Is(err, bpf.ErrNoRoom) {
+		if err := in.deleteList(op.List.Key); err != nil {
 			out.unlisted[op.List.Key] = true
-		} else if err != nil {
 			return err
+		}
+	case diff.PutList:
+		if err := in.putList(op.List); err != nil {
+			out.unlisted[op.List.Key] = true
+			if !errors.Is(err, bpf.ErrNoRoom) {
+				return err
+			}
 		}
 	case diff.AddPort:
 		if err := in.attach(op.Port); err != nil {

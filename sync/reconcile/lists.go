@@ -53,9 +53,13 @@ func (in *installer) deleteList(k plan.ListKey) error {
 	if !ok {
 		return nil
 	}
-	addCounts(in.counts(k.Bridge), was.List, in.lane.ListCounts(was.key))
+	counts := in.lane.ListCounts(was.key)
+	if err := in.lane.DeleteList(was.key); err != nil {
+		return err // it is in force still
+	}
+	addCounts(in.counts(k.Bridge), was.List, counts)
 	delete(in.lists, k)
-	return in.lane.DeleteList(was.key)
+	return nil
 }
 
 // counts is where the counts of a bridge's rules are kept.
