@@ -341,7 +341,7 @@ func TestOpsProperties(t *testing.T) {
 			dropping++
 		}
 	}
-	if lanes < cases/5 || dropping < cases/5 {
+	if lanes < cases/8 || dropping < cases/8 {
 		t.Errorf("seed %d: only %d cases of %d have a lane, %d drop", seed, lanes, cases, dropping)
 	}
 }
