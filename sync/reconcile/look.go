@@ -20,15 +20,19 @@ import (
 // looks went. OVS is read beside the loop, which goes on closing what changes
 // meanwhile; what was read before such a change is thrown away.
 type looks struct {
-	due      time.Time    // of the next look; zero: none
-	looking  bool         // one is under way
-	began    time.Time    // when that began
-	results  chan picture // where it ends
-	stale    bool         // something changed since it began
-	failures int          // looks that failed in a row
-	lastFull time.Time    // when everything was last read
-	lastGood time.Time    // when a look last ended well
-	lastEnd  time.Time    // when the last look ended
+	due     time.Time    // of the next look; zero: none
+	looking bool         // one is under way
+	began   time.Time    // when that began
+	results chan picture // where it ends
+	stale   bool         // something changed since it began
+	// churn has the bridges whose OpenFlow rules changed since it began, and
+	// churned is how many looks in a row have met such ones.
+	churn    map[string]bool
+	churned  int
+	failures int       // looks that failed in a row
+	lastFull time.Time // when everything was last read
+	lastGood time.Time // when a look last ended well
+	lastEnd  time.Time // when the last look ended
 	lastCost time.Duration
 }
 
@@ -44,6 +48,34 @@ type picture struct {
 // staleFor is how long looks may be thrown away, one after the other, before
 // the lane closes.
 const staleFor = 5 * time.Second
+
+// errChurn is why a bridge stays closed until the next look.
+var errChurn = errors.New("its OpenFlow rules changed while they were read")
+
+// churnPause is after how long bridges are read again whose rules change: at once,
+// and later when they do so again and again, which must not cost the others.
+func (l *looks) churnPause() time.Duration {
+	if l.churned == 0 {
+		return 0
+	}
+	return min(minBackoff<<min(l.churned-1, 8), maxBackoff)
+}
+
+// leaveChurn leaves out of a picture what has changed since it was begun: the
+// rest of it counts.
+func (l *looks) leaveChurn(p *picture) {
+	if len(l.churn) == 0 {
+		l.churned = 0
+		return
+	}
+	l.churned++
+	if p.unwatched == nil {
+		p.unwatched = make(map[string]error)
+	}
+	for bridge := range l.churn {
+		p.unwatched[bridge] = errChurn
+	}
+}
 
 // stuck tells of a look that should have ended long ago: the lane must not be
 // kept open on what the one before has seen.
@@ -88,6 +120,7 @@ func (s *session) arm(timer *time.Timer) {
 func (s *session) look() {
 	p := picture{started: time.Now()}
 	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
+	s.churn = make(map[string]bool)
 	if !s.watching() {
 		// What the kernel marks from here on is newer than what is read.
 		s.lane.Ask()
@@ -137,6 +170,9 @@ func (s *session) looked(p picture) error {
 		err = fmt.Errorf("bridges change faster than they can be read, for %v", staleFor)
 	}
 	if err == nil {
+		if s.leaveChurn(&p); s.churned > 0 {
+			s.soon(s.churnPause())
+		}
 		err = s.install(p)
 		s.lastEnd = time.Now()
 		s.lastCost = s.lastEnd.Sub(p.started)

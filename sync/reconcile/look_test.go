@@ -3,8 +3,11 @@
 package reconcile
 
 import (
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
 
 // The lane is not kept open beside a look that never ends.
@@ -22,5 +25,29 @@ func TestStuckLook(t *testing.T) {
 		if err := c.looks.stuck(now); (err != nil) != c.stuck {
 			t.Errorf("looking %v since %v: error %v, want one: %v", c.looks.looking, now.Sub(c.looks.began), err, c.stuck)
 		}
+	}
+}
+
+// What changes while it is read is left out of a picture, and read again ever
+// later.
+func TestChurn(t *testing.T) {
+	var l looks
+	var pauses []time.Duration
+	for range 12 {
+		pauses = append(pauses, l.churnPause())
+		l.churn = map[string]bool{"br1": true}
+		p := picture{snap: &ovs.Snapshot{Bridges: []ovs.Bridge{{Name: "br0", Detail: &ovs.Detail{}}, {Name: "br1", Detail: &ovs.Detail{}}}}}
+		l.leaveChurn(&p)
+		p.unwatch()
+		if b := p.snap.Bridges; b[0].Detail == nil || b[1].Detail != nil || b[1].DetailError != errChurn.Error() {
+			t.Fatalf("%+v", b)
+		}
+	}
+	if !slices.IsSorted(pauses) || pauses[0] != 0 || pauses[11] != maxBackoff {
+		t.Errorf("pauses %v", pauses)
+	}
+	l.churn = nil
+	if l.leaveChurn(&picture{}); l.churnPause() != 0 {
+		t.Errorf("a pause of %v after a quiet look", l.churnPause())
 	}
 }

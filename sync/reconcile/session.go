@@ -51,7 +51,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
 		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
-		looks:   looks{results: make(chan picture), lastGood: time.Now()},
+		looks:   looks{results: make(chan picture), lastGood: time.Now(), churn: make(map[string]bool)},
 		auditor: newAuditor(d.cfg.AuditInterval),
 	}
 	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
@@ -131,10 +131,10 @@ func (s *session) run() error {
 			s.observer.ForgetAll()
 			s.soon(0)
 		case bridge := <-s.flowsChanged:
-			s.stale = true
+			s.churn[bridge] = true
 			s.closeBridge(bridge)
 			s.observer.Forget(bridge)
-			s.soon(0)
+			s.soon(s.churnPause())
 		case <-s.linksChanged:
 			s.links = nil
 			s.closeFirst()

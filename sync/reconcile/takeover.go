@@ -116,7 +116,7 @@ func (s *session) succeed(p picture) error {
 	} else if time.Since(s.prior.failing) > lookTimeout {
 		return p.err
 	}
-	if p.err != nil || s.stale {
+	if p.err != nil || s.stale || len(s.churn) > 0 {
 		s.soon(minBackoff)
 		return nil
 	}

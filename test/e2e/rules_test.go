@@ -378,3 +378,26 @@ func TestTakeoverOfRules(t *testing.T) {
 	}
 	w.lane(c.port, b.port, forB, forB)
 }
+
+// A bridge whose rules change all the time stays with OVS, and costs no other
+// bridge the lane.
+func TestRulesThatChangeAllTheTime(t *testing.T) {
+	w := newWorld(t)
+	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
+	w.must(w.AddBridge("br9", "external_ids:xdp-offload=on"))
+	w.open(a, b)
+	before := w.counts()
+	for began := time.Now(); time.Since(began) < 8*time.Second; {
+		_, err := w.Ofctl("add-flow", "br9", fmt.Sprintf("priority=%d,actions=drop", 1+time.Now().UnixMilli()%1000))
+		w.must(err)
+		w.must(a.port.Send(a.frameTo(b.mac)))
+	}
+	p := before.to(w.counts(), "v1")
+	w.ofStarved(&p)
+	if n := p.reasons["lane"] + p.reasons["keepalive"]; n < 20 || n != p.lane+p.passed {
+		t.Errorf("beside the other bridge: %s", p)
+	}
+	if n := logged(w.daemon, "lane closed"); n > 0 {
+		t.Errorf("the lane was closed %d times", n)
+	}
+}
