@@ -87,6 +87,7 @@ func (w *world) adopt(dir string, modes map[int]Mode) *Lane {
 		w.must(heir.LoadAhead(ifindex, mode))
 	}
 	w.must(w.lane.PinLinks(dir))
+	w.must(heir.AdoptLists(w.lane.Places()))
 	w.must(heir.AdoptPorts(dir, modes))
 	return heir
 }

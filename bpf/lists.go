@@ -89,7 +89,10 @@ type listTable struct {
 	used          map[ListKey]span
 	retired       []span
 	// foreign tells that another writer may have retired any free place.
-	foreign      bool
+	foreign bool
+	// asked tells that a port whose lists a program may still be asking has been
+	// closed: what it finds in several places must not change until then.
+	asked        bool
 	destinations *ebpf.Map
 }
 
@@ -152,6 +155,9 @@ func (l *Lane) PutList(k ListKey, rules []ListRule) error {
 		}
 	}
 	if k.Kind == DestinationRules {
+		if err := l.leaveLists(); err != nil {
+			return err
+		}
 		if err := t.destinations.Put(k.destination(), s.word(0)); err != nil {
 			return fmt.Errorf("put list of %s: %w", k.Dst, err)
 		}
@@ -167,6 +173,9 @@ func (l *Lane) DeleteList(k ListKey) error {
 		return nil
 	}
 	if k.Kind == DestinationRules {
+		if err := l.leaveLists(); err != nil {
+			return err
+		}
 		if err := l.lists.destinations.Delete(k.destination()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("delete list of %s: %w", k.Dst, err)
 		}
@@ -185,7 +194,20 @@ func (l *Lane) SettleLists() error {
 	if err := l.grace.Wait(); err != nil {
 		return err
 	}
-	t.retired, t.foreign = nil, false
+	t.retired, t.foreign, t.asked = nil, false, false
+	return nil
+}
+
+// leaveLists waits until no program asks lists for a port that has been closed:
+// one that found some of the old and some of the new would decide as neither do.
+func (l *Lane) leaveLists() error {
+	if !l.lists.asked {
+		return nil
+	}
+	if err := l.grace.Wait(); err != nil {
+		return err
+	}
+	l.lists.asked = false
 	return nil
 }
 

@@ -311,8 +311,15 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 // SetRule.
 func (l *Lane) ClosePort(ifindex int) {
 	if slot, ok := l.ports.slotOf(ifindex); ok {
-		l.ports.setWord(slot, 0)
+		l.closeSlot(slot)
 	}
+}
+
+func (l *Lane) closeSlot(slot int) {
+	if ruleOfWord(l.ports.word(slot)).Flags&uint16(laneRuleFlagRULE_LISTS) != 0 {
+		l.lists.asked = true
+	}
+	l.ports.setWord(slot, 0)
 }
 
 // SetRule changes what the program does with a port, whose lists must be there. A
@@ -341,7 +348,12 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 	police := [2]laneRate{r.PoliceBytes.pack(), r.PoliceFrames.pack()}
 	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) || old.Legs != r.Legs || old.MAC != r.MAC || p.Police != police ||
 		wordOf(&p.Rules) != rules || wordOf(&p.Addresses) != addresses {
-		l.ports.setWord(slot, 0)
+		l.closeSlot(slot)
+	}
+	if wordOf(&p.Rules) != rules || wordOf(&p.Addresses) != addresses {
+		if err := l.leaveLists(); err != nil {
+			return err
+		}
 	}
 	setListWord(&p.Rules, rules)
 	setListWord(&p.Addresses, addresses)

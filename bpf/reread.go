@@ -73,6 +73,11 @@ func (l *Lane) Holds(ifindex int, r Rule) bool {
 	if p.Police != [2]laneRate{r.PoliceBytes.pack(), r.PoliceFrames.pack()} {
 		return false
 	}
+	rules, err := l.lists.at(r.Rules, r.Scoped)
+	addresses, err2 := l.lists.at(r.Addresses, false)
+	if err != nil || err2 != nil || wordOf(&p.Rules) != rules || wordOf(&p.Addresses) != addresses {
+		return false // a list without a name is not none
+	}
 	r.PoliceBytes, r.PoliceFrames = Rate{}, Rate{}
 	return had == r && l.ports.word(slot) == want.word()
 }
