@@ -22,6 +22,7 @@ enum {
 	FRAG_OFFSET = 0x1fff,
 	FRAG6_OFFSET = 0xfff8,
 	FRAG6_MORE = 1,
+	TYPE_NONE = 0x05ff, /* FLOW_DL_TYPE_NONE */
 	FRAG_ANY = 1,
 	FRAG_LATER = 2,
 	/* More bytes behind the packet make OVS before 2.16 give it up
@@ -214,10 +215,16 @@ static __always_inline int key_of_frame(struct xdp_md *ctx, const struct frame *
 	struct ethhdr *eth = data;
 	__u32 len = f->len - f->l3;
 
-	if (l3 > end || f->odd_tag || f->type < ETH_P_802_3_MIN)
+	if (l3 > end)
 		return KEY_NONE;
 	__builtin_memcpy(k->dst, eth->h_dest, 6);
 	__builtin_memcpy(k->src, eth->h_source, 6);
+	if (type_is_tag(f->type))
+		return KEY_NONE;
+	if (f->type < ETH_P_802_3_MIN) { /* 802.3 */
+		k->type = bpf_htons(TYPE_NONE);
+		return KEY_ADDRESSES;
+	}
 	k->type = bpf_htons(f->type);
 	if (f->tagged)
 		k->tci = bpf_htons(f->tci | TCI_DEI);

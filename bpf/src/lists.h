@@ -70,8 +70,7 @@ static __always_inline struct list list_at(const __u64 *word)
 /* address_verdict tells whether a port may use the source addresses of a frame;
  * what is not found in the list passes. */
 static __always_inline enum verdict address_verdict(struct xdp_md *ctx, const struct port *p,
-						    const struct frame *f, const struct flow_key *key,
-						    int read)
+						    const struct frame *f, const struct flow_key *key)
 {
 	struct list l = list_at(&p->addresses_word);
 	enum verdict v = VERDICT_PASS;
@@ -79,8 +78,7 @@ static __always_inline enum verdict address_verdict(struct xdp_md *ctx, const st
 	struct list_rule *r;
 	__u32 at;
 
-	/* Of what can't be read the last rule tells, which takes all. */
-	at = read == KEY_NONE ? l.first + l.count - 1 : list_find(l.first, l.count, key);
+	at = list_find(l.first, l.count, key);
 	r = bpf_map_lookup_elem(&rules, &at);
 	if (r)
 		v = r->verdict;
@@ -165,8 +163,10 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 	if (!p || is_link_local(r->frame.dst))
 		return REASON_RULE;
 	read = key_of_frame(ctx, &r->frame, &key);
+	if (read == KEY_NONE)
+		key.type = 0; /* none that a frame has: addresses can't be told */
 	if (list_at(&p->addresses_word).count)
-		v = address_verdict(ctx, p, &r->frame, &key, read);
+		v = address_verdict(ctx, p, &r->frame, &key);
 	if (v == VERDICT_DROP)
 		return REASON_DROPPED_ADDRESS;
 	if (v != VERDICT_NORMAL)
@@ -174,7 +174,7 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 	l = list_at(&p->rules_word);
 	if (!l.count && !(l.flags & LIST_SCOPED))
 		return REASON_LANE;
-	if (read != KEY_WHOLE)
+	if (read != KEY_WHOLE || r->frame.odd_tag)
 		return REASON_RULE;
 	v = rule_verdict(p, &r->frame, p->rule.bridge, &key, r->now, &r->hit);
 	return v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE;

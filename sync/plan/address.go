@@ -47,6 +47,9 @@ func readValidation(p *ovs.Port) (v validation, bad string) {
 	default:
 		return v, fmt.Sprintf("Interface external_ids:%s=%q: want pass or drop", KeyValidate, how)
 	}
+	if text, ok := ids[KeyAttachedMAC]; ok && v.drop && v.mac.IsZero() && p.Interfaces[0].OFPort > 0 {
+		return v, fmt.Sprintf("Interface external_ids:%s=%q is no address of a machine, and %s is drop", KeyAttachedMAC, text, KeyValidate)
+	}
 	text, ok := ids[KeyAddresses]
 	if !ok {
 		return v, ""
@@ -78,8 +81,10 @@ func readValidation(p *ovs.Port) (v validation, bad string) {
 const (
 	typeIPv4 = 0x0800
 	typeARP  = 0x0806
-	typeRARP = 0x8035
 	typeIPv6 = 0x86dd
+	// typeUnread is that of a frame whose addresses the program can't read: cut
+	// off, or behind two tags.
+	typeUnread = 0
 )
 
 // rules makes the list; nil when there is nothing to check, or the attached-mac
@@ -127,7 +132,8 @@ func (v validation) rules() []ListRule {
 		of(rules.Pass, typeIPv4, netip.PrefixFrom(netip.IPv4Unspecified(), 32))
 		of(rules.Pass, typeARP, netip.PrefixFrom(netip.IPv4Unspecified(), 32))
 		of(rules.Pass, typeIPv6, netip.PrefixFrom(netip.IPv6Unspecified(), 128))
-		for _, etherType := range []uint16{typeIPv4, typeARP, typeRARP, typeIPv6} {
+		// Others carry no address of IP; a RARP is a VM that has moved here.
+		for _, etherType := range []uint16{typeIPv4, typeARP, typeIPv6, typeUnread} {
 			of(other, etherType, netip.Prefix{})
 		}
 	}
