@@ -321,6 +321,9 @@ func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[stri
 	if full > 0 && s.view.Full == 0 {
 		s.log.Warn("FDB is full: more stations stay with OVS (see --fdb-rows)", "stations", full)
 	}
+	if len(out.unlisted) > 0 {
+		s.log.Warn("no room for OpenFlow rules in one piece: ports that need them stay with OVS (see --rule-rows)", "lists", len(out.unlisted))
+	}
 	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, full
 }
 
