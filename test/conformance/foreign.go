@@ -12,8 +12,8 @@ func (g *generator) foreignMatch(match string) string {
 	if g.chance(40) {
 		return pick(g, []string{
 			"arp,arp_op=1", "arp,arp_spa=10.0.0.0/29", "arp,arp_tpa=10.0.0.2", "arp,arp_sha=52:54:00:00:00:02", "arp,arp_op=2,arp_tha=52:54:00:00:00:01",
-			"icmp6,icmp_type=135,nd_target=fd00::5254:0:1", "icmp6,icmp_type=136,icmp_code=0", "ipv6,ipv6_label=0", "ipv6,ipv6_label=0x1",
-			"in_port=LOCAL", "mpls,mpls_label=0", "igmp",
+			"icmp6,icmp_type=135,icmp_code=0,nd_target=fd00::5254:0:1", "icmp6,icmp_type=136,icmp_code=0", "ipv6,ipv6_label=0", "ipv6,ipv6_label=0x1",
+			"in_port=LOCAL", "mpls,mpls_label=0", "ip,nw_proto=2,nw_ecn=0",
 		})
 	}
 	return join(match, pick(g, []string{
@@ -40,7 +40,7 @@ func (g *generator) foreignAction(bridge int) foreignAction {
 	if g.chance(15) {
 		teaching := []foreignAction{
 			plain("mod_vlan_vid:%d,NORMAL", vid()),
-			plain("strip_vlan,NORMAL"),
+			plain("load:0->NXM_OF_VLAN_TCI[],NORMAL"),
 			plain("mod_dl_src:%s,NORMAL", g.mac()),
 			plain("resubmit(%d,)", out()),
 			plain("learn(table=%d,priority=3,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),NORMAL", learnTable),
@@ -55,7 +55,7 @@ func (g *generator) foreignAction(bridge int) foreignAction {
 		func() foreignAction { return plain("output:%d,output:%d", out(), out()) },
 		func() foreignAction { return plain("NORMAL,output:%d", out()) },
 		func() foreignAction { return plain("output:%d,NORMAL", out()) },
-		func() foreignAction { return plain("strip_vlan,output:%d", out()) },
+		func() foreignAction { return plain("load:0->NXM_OF_VLAN_TCI[],output:%d", out()) },
 		func() foreignAction { return plain("mod_vlan_vid:%d,output:%d", vid(), out()) },
 		func() foreignAction {
 			return plain("push_vlan:0x8100,set_field:%d->vlan_vid,output:%d", 4096+vid(), out())

@@ -175,7 +175,7 @@ func (g *generator) ipMatch() string {
 			func() string { return "" },
 		)
 	}
-	about := func() string {
+	about := func(frags ...string) string {
 		src, dst := "nw_src=", "nw_dst="
 		if v6 {
 			src, dst = "ipv6_src=", "ipv6_dst="
@@ -187,8 +187,9 @@ func (g *generator) ipMatch() string {
 			func() string { return fmt.Sprintf("nw_tos=%d", pick(g, trafficClasses)&^3) },
 			func() string { return fmt.Sprintf("nw_ecn=%d", pick(g, trafficClasses)&3) },
 			func() string { return fmt.Sprintf("nw_ttl=%d", pick(g, hopLimits)) },
-			func() string { return "nw_frag=" + pick(g, []string{"no", "yes", "first", "later", "not_later"}) },
-			func() string { return "ip_frag=" + pick(g, []string{"no", "yes", "later"}) },
+			func() string {
+				return pick(g, []string{"nw_frag=", "ip_frag="}) + pick(g, append(frags, "no", "yes", "first", "not_later"))
+			},
 		)
 	}
 	types := map[bool][]uint8{true: append(icmp6Types, 135, 136), false: icmpTypes}[v6]
@@ -202,12 +203,12 @@ func (g *generator) ipMatch() string {
 		func() string {
 			return join(name("icmp"), fmt.Sprintf("icmp_type=%d,icmp_code=%d", pick(g, types), g.IntN(3)))
 		},
-		func() string { return join(name("icmp"), about()) },
+		func() string { return join(name("icmp"), about("later")) },
 		func() string {
 			return join(name("tcp"), "tcp_flags="+pick(g, []string{"+syn-ack", "+syn+ack", "-syn", "+rst", "0x12/0xfff", "ack", "+psh+ack", "0/0x3f", "+ece+cwr"}))
 		},
-		func() string { return join(ip, about()) },
-		func() string { return join(ip, about()) },
+		func() string { return join(ip, about("later", "later")) },
+		func() string { return join(ip, about("later", "later")) },
 		func() string { return join(ip, fmt.Sprintf("nw_proto=%d", pick(g, protocols))) },
 		func() string { return ip },
 		func() string {

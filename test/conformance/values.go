@@ -78,7 +78,7 @@ func (g *generator) prefix(v6 bool) string {
 	case 0:
 		return a.String()
 	case 1:
-		return a.String() + "/" + pick(g, []string{"::3", "ffff::ffff", "::ffff:0:0:1", "8000::1"})
+		return a.String() + "/" + pick(g, []string{"::3", "ffff::ffff", "::ffff:0:0:1", "f000::1"})
 	}
 	return fmt.Sprintf("%s/%d", a, pick(g, []int{1, 7, 8, 32, 64, 96, 120, 126, 127}))
 }
