@@ -65,8 +65,8 @@ const learnTable = 30
 
 // policy makes the rules of a bridge.
 func (g *generator) policy(bridge int) *Policy {
-	p := &Policy{Overlaps: g.chance(12)}
-	foreign, timeouts := g.chance(35), g.chance(12)
+	p := &Policy{Overlaps: g.chance(10)}
+	foreign, timeouts := g.chance(30), g.chance(10)
 	tables := 1
 	if g.chance(35) {
 		tables += 1 + g.IntN(2)
@@ -110,7 +110,7 @@ func (g *generator) policy(bridge int) *Policy {
 		switch {
 		case !last && g.chance(80):
 			add(0, "", next(), false, false)
-		case g.chance(70):
+		case g.chance(85):
 			add(0, "", "NORMAL", false, false)
 		case foreign && g.chance(30): // what no rule matches is dropped
 			p.Rules[len(p.Rules)-1].Foreign = true

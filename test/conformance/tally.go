@@ -118,6 +118,25 @@ func (t *Tally) Share() float64 {
 	return 100 * float64(t.Lane+t.Dropped) / float64(t.Eligible)
 }
 
+// share is the percentage of plain known unicast that the lane must decide about,
+// where it knows all rules.
+const share = 99
+
+// lacks tells what the lane did too little of; "" is nothing, or that there are
+// too few cases to tell.
+func (t *Tally) lacks() string {
+	switch {
+	case t.Cases < 10:
+	case t.Eligible < 20*t.Cases:
+		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
+	case t.Dropped < t.Cases:
+		return fmt.Sprintf("only %d of the frames were dropped by rules on the lane: too few to tell", t.Dropped)
+	case t.Share() < share:
+		return fmt.Sprintf("%.2f %% of plain known unicast took the lane or were dropped there, want %d %%", t.Share(), share)
+	}
+	return ""
+}
+
 // Line is the tally in a line.
 func (t *Tally) Line() string {
 	elapsed := time.Since(t.Began)
