@@ -104,8 +104,8 @@ func (c *ruleCount) name() string {
 	return fmt.Sprintf("table=%d,priority=%d,%s actions=%s", c.Table, c.Priority, c.Match, c.Actions)
 }
 
-// diffCounts lists rules whose counts are not the same. The lane's may be larger
-// by as many frames as were not counted for certain.
+// diffCounts lists rules whose counts are not the same. Those with the lane may be
+// larger by as many frames as are uncertain.
 func diffCounts(alone, lane map[string]hits, uncertain int) string {
 	all := maps.Clone(alone)
 	maps.Copy(all, lane)
@@ -114,8 +114,7 @@ func diffCounts(alone, lane map[string]hits, uncertain int) string {
 		a, inAlone := alone[name]
 		l, inLane := lane[name]
 		more := int64(l.Frames - a.Frames)
-		uncertain -= int(more)
-		if inAlone != inLane || more < 0 || uncertain < 0 || more == 0 && a.Bytes != l.Bytes {
+		if inAlone != inLane || more < 0 || more > int64(uncertain) || more == 0 && a.Bytes != l.Bytes {
 			fmt.Fprintf(&b, "    %s: OVS alone %d frames, %d bytes; with the lane %d, %d\n", name, a.Frames, a.Bytes, l.Frames, l.Bytes)
 		}
 	}

@@ -65,8 +65,8 @@ const learnTable = 30
 
 // policy makes the rules of a bridge.
 func (g *generator) policy(bridge int) *Policy {
-	p := &Policy{Overlaps: g.chance(10)}
-	foreign, timeouts := g.chance(30), g.chance(10)
+	p := &Policy{Overlaps: g.chance(8)}
+	foreign, timeouts := g.chance(25), g.chance(8)
 	tables := 1
 	if g.chance(35) {
 		tables += 1 + g.IntN(2)

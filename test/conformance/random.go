@@ -136,7 +136,7 @@ func (g *generator) bridge(i int) Bridge {
 	case n < 105:
 		b.FragMode = pick(g, []string{"drop", "nx-match"})
 	}
-	if g.chance(60) {
+	if g.chance(70) {
 		b.Policy = g.policy(i)
 	}
 	return b

@@ -15,7 +15,7 @@ import (
 // so that they meet often.
 
 // l4Ports has both ends of ranges that masks make. None is a tunnel's.
-var l4Ports = []uint16{0, 7, 22, 53, 80, 81, 443, 1024, 1025, 65535}
+var l4Ports = []uint16{0, 22, 80, 81, 443, 65535}
 
 // protocols has all that the kernel's or OVS's parser has code for, and others.
 var protocols = []uint8{0, protoICMP, protoIGMP, 4, protoTCP, protoUDP, 41, protoRouting, protoFragment, protoGRE, 50, protoAH,
