@@ -45,3 +45,20 @@ func (s *side) flows(i int, b Bridge) error {
 	}
 	return nil
 }
+
+// learnedRules waits until ovs-xdpd has looked at rules that OVS has made of a
+// frame (learn).
+func (x *run) learnedRules(f *Frame) error {
+	p := x.policy(f)
+	if p == nil || !p.teaches() {
+		return nil
+	}
+	b := x.cfg.Ports[f.Port].Bridge
+	text, err := x.ask("bridge/dump-flows", x.Rig.lane.bridge(b))
+	n := strings.Count(text, "\n")
+	if err != nil || n == x.flowCount[b] {
+		return err
+	}
+	x.flowCount[b] = n
+	return x.caughtUp()
+}

@@ -136,6 +136,11 @@ func (g *generator) match(bridge int) string {
 		return join(g.linkMatch(bridge), g.ipMatch())
 	case 4: // a destination's own
 		return join("dl_dst="+g.mac().String(), g.ipMatch())
+	case 5: // what many frames match
+		return pick(g, []string{
+			"tcp", "udp", "icmp", "tcp6", "udp6", "icmp6", "ip,nw_src=10.0.0.0/30", "ip,nw_dst=10.0.0.0/29", "ipv6,ipv6_dst=fd00::5254:0:0/126", "tcp,tp_dst=0/0x1",
+			"udp6,tp_src=0/0x1", "dl_dst=52:54:00:00:00:01/ff:ff:ff:ff:ff:01",
+		})
 	}
 	return g.ipMatch()
 }

@@ -56,6 +56,7 @@ type run struct {
 	// whether its rules have changed.
 	oversize  map[int]int
 	rewritten map[int]bool
+	flowCount map[int]int // of the lane's bridge, hidden ones included
 
 	failure *Failure
 }
@@ -63,7 +64,7 @@ type run struct {
 // Run runs a case, and returns how the sides differ; nil when they do not. The
 // error is one of the Rig itself.
 func (r *Rig) Run(c *Case, tally *Tally) (*Failure, error) {
-	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool)}
+	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), flowCount: make(map[int]int)}
 	err := x.run()
 	if err != nil {
 		return nil, fmt.Errorf("seed %d, event %d: %w", c.Seed, x.event, err)

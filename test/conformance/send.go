@@ -103,11 +103,8 @@ func (x *run) alone(f *Frame) error {
 	}
 	before := x.known
 	x.stale, x.known = true, nil
-	if p := x.policy(f); p != nil && p.teaches() {
-		// OVS may have made a rule of it.
-		if err := x.caughtUp(); err != nil {
-			return err
-		}
+	if err := x.learnedRules(f); err != nil {
+		return err
 	}
 	if err := x.look(); err != nil || x.failure != nil {
 		return err

@@ -127,9 +127,9 @@ const share = 99
 func (t *Tally) lacks() string {
 	switch {
 	case t.Cases < 10:
-	case t.Eligible < 20*t.Cases:
+	case t.Eligible < t.Frames/25:
 		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
-	case t.Dropped < t.Cases:
+	case t.Dropped < t.Eligible/50:
 		return fmt.Sprintf("only %d of the frames were dropped by rules on the lane: too few to tell", t.Dropped)
 	case t.Share() < share:
 		return fmt.Sprintf("%.2f %% of plain known unicast took the lane or were dropped there, want %d %%", t.Share(), share)
