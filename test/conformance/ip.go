@@ -36,7 +36,7 @@ type extensionHeader struct {
 // bytes returns the frame.
 func (p *packet) bytes() []byte {
 	var h []byte
-	etherType := uint16(frame.TypeIPv4)
+	etherType := frame.TypeIPv4
 	if p.dstIP.Is4() {
 		h = []byte{0x45, p.tos, 0, 0, 0, 7, 0, 0, p.ttl, p.proto, 0, 0}
 		binary.BigEndian.PutUint16(h[2:], uint16(20+len(p.l4)))

@@ -13,10 +13,10 @@ import (
 // police gives a port addresses that it may use and a limit of rate.
 func (g *generator) police(p *Port) {
 	if g.chance(6) {
-		p.PolicingRate = 100_000_000
+		p.PolicingRate = 8_000_000 // kbit/s
 	}
 	if g.chance(4) {
-		p.PolicingPackets = 100_000
+		p.PolicingPackets = 1000
 	}
 	// Towards the station of an attached-mac the lane knows more than OVS, and
 	// does otherwise by intention: nobody sends to this one, and nobody is it.

@@ -127,7 +127,7 @@ const share = 99
 func (t *Tally) lacks() string {
 	switch {
 	case t.Cases < 10:
-	case t.Eligible < t.Frames/25:
+	case t.Eligible < t.Frames/40:
 		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
 	case t.Dropped < t.Eligible/50:
 		return fmt.Sprintf("only %d of the frames were dropped by rules on the lane: too few to tell", t.Dropped)
