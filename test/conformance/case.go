@@ -151,7 +151,7 @@ func (c *Config) leastMTU() int {
 // a frame that is too long.
 func (c *Config) extraTags() int {
 	for i := range c.Bridges {
-		if len(c.Bridges[i].Mirrors) > 0 || c.Bridges[i].Rules != nil {
+		if len(c.Bridges[i].Mirrors) > 0 || c.Bridges[i].Policy != nil {
 			return 8
 		}
 	}

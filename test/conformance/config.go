@@ -32,8 +32,8 @@ type Bridge struct {
 	MACTableSize     int  // 0: as OVS has it
 	Snooping         bool // mcast_snooping_enable
 	ForwardBPDU      bool
-	// Rules are added to the OpenFlow table, as ovs-ofctl takes them.
-	Rules []string
+	// Policy is what the OpenFlow table has instead of a single NORMAL.
+	Policy *Policy
 	// FragMode is that of ovs-ofctl set-frags; "" leaves normal.
 	FragMode string
 }
@@ -70,6 +70,12 @@ type Port struct {
 	LinkDown bool
 	// NoReceive, NoForward and OFDown are bits of the OpenFlow port.
 	NoReceive, NoForward, OFDown bool
+	// AttachedMAC, Addresses and Validate are the keys attached-mac,
+	// xdp-addresses and xdp-validate of external_ids of the Interface.
+	AttachedMAC, Addresses, Validate string
+	// PolicingRate and PolicingPackets are ingress_policing_rate and
+	// ingress_policing_kpkts_rate, so high that no frame is over them.
+	PolicingRate, PolicingPackets int
 }
 
 // Clone returns a copy that shares nothing that is ever changed: slices of a
@@ -144,8 +150,8 @@ func (b *Bridge) words() words {
 	w.addIf(b.Snooping, "mcast_snooping_enable=true")
 	w.addIf(b.ForwardBPDU, "forward-bpdu=true")
 	w.addIf(b.FragMode != "", "set-frags %s", b.FragMode)
-	for _, r := range b.Rules {
-		w.addIf(true, "add-flow %q", r)
+	if b.Policy != nil {
+		w = append(w, b.Policy.words()...)
 	}
 	return w
 }
@@ -184,6 +190,11 @@ func (p *Port) words() words {
 	w.addIf(p.NoReceive, "no-receive")
 	w.addIf(p.NoForward, "no-forward")
 	w.addIf(p.OFDown, "mod-port-down")
+	w.addIf(p.AttachedMAC != "", "attached-mac=%s", p.AttachedMAC)
+	w.addIf(p.Addresses != "", "xdp-addresses=%q", p.Addresses)
+	w.addIf(p.Validate != "", "xdp-validate=%s", p.Validate)
+	w.addIf(p.PolicingRate != 0, "ingress_policing_rate=%d", p.PolicingRate)
+	w.addIf(p.PolicingPackets != 0, "ingress_policing_kpkts_rate=%d", p.PolicingPackets)
 	return w
 }
 

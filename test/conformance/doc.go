@@ -15,6 +15,12 @@
 // frame that may teach or move a station goes alone, between frames that
 // travel together nothing is learned, and the datapath's flows are purged
 // after each change. The package asserts besides that plain known unicast
-// takes the lane, since a lane that carries nothing would deliver the same
-// frames, too.
+// takes the lane, or is dropped there by a rule, where the lane knows all rules
+// of the bridge: a lane that decides nothing would deliver the same frames, too.
+// At the end of a case n_packets of each rule, in sum of the lane and OVS, must
+// be what OVS alone has counted.
+//
+// What the lane does otherwise by intention is left out: xdp-validate=drop, and
+// frames to and from the station of an attached-mac, which the lane knows before
+// OVS has learned it.
 package conformance

@@ -124,6 +124,10 @@ func (g *generator) hello(port int) {
 		if port < 0 || s.port == port {
 			g.send(s.port, pick(g, hellos), s, g.any(), false, false)
 		}
+		// Rules may have kept OVS from learning by that.
+		if b := g.cfg.Ports[s.port].Bridge; port < 0 && b >= 0 && g.cfg.Bridges[b].Policy != nil {
+			g.send(s.port, pick(g, plainKinds), s, g.any(), true, false)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
@@ -16,7 +17,7 @@ type kind struct {
 }
 
 // plainKinds are the lane's own.
-var plainKinds = []kind{
+var plainKinds = slices.Concat(aimedPlain, []kind{
 	{"udp4", func(g *generator, src, dst station) []byte {
 		return frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), g.body(42), g.ports())
 	}},
@@ -41,10 +42,10 @@ var plainKinds = []kind{
 	{"longest", func(g *generator, src, dst station) []byte {
 		return frame.TCP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.Payload(g.fill(g.leastMTU()-40)))
 	}},
-}
+})
 
 // oddKinds teach nothing that is not known, but are not plain.
-var oddKinds = []kind{
+var oddKinds = slices.Concat(aimedOdd, []kind{
 	{"ip-options", func(g *generator, src, dst station) []byte {
 		return frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.IPOptions([]byte{1, 1, 1, 0}), g.body(46))
 	}},
@@ -150,7 +151,7 @@ var oddKinds = []kind{
 		b := frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.Payload(g.fill(18)))
 		return b[:14+4*len(src.tags)+g.IntN(46)]
 	}},
-}
+})
 
 func toward(mac ovs.MAC) func(g *generator, src, dst station) []byte {
 	return func(g *generator, src, _ station) []byte { return g.plain(src, station{mac: mac}) }

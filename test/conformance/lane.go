@@ -75,7 +75,8 @@ func (r *Rig) laneState() (laneState, error) {
 
 // plainBridge tells a bridge that has nothing which may keep it off the lane.
 func (b *Bridge) plainBridge() bool {
-	return b.Mode == "on" && len(b.Mirrors) == 0 && !b.STP && !b.RSTP && !b.Secure && b.Rules == nil && b.FragMode == ""
+	return b.Mode == "on" && len(b.Mirrors) == 0 && !b.STP && !b.RSTP && !b.Secure && b.FragMode == "" &&
+		(b.Policy == nil || !b.Policy.foreign())
 }
 
 // takes tells whether a VLAN of the bridge may take the lane.
@@ -159,6 +160,9 @@ func (r *Rig) agree() error {
 			return err
 		}
 		for a, row := range st.rows {
+			if isDeclared(a.mac) {
+				continue
+			}
 			if at, ok := known[a]; row.state != "moved" && (!ok || at.port != row.port) {
 				return fmt.Errorf("bridge %d VLAN %d %s: the lane has it on port %d as %q, OVS %s",
 					a.bridge, a.vlan, a.mac, row.port, row.state, at.text(ok))
@@ -168,15 +172,14 @@ func (r *Rig) agree() error {
 	})
 }
 
-// redirected sums up the frames that took the lane.
-func (r *Rig) redirected() (lane uint64, reasons map[string]uint64, err error) {
+// reasons sums up what the program has made of frames.
+func (r *Rig) reasons() (map[string]uint64, error) {
 	ports, err := askLane[[]lab.PortStatus](r, "port/show")
-	reasons = make(map[string]uint64)
+	reasons := make(map[string]uint64)
 	for _, p := range ports {
-		lane += p.RX.Lane
 		for reason, n := range p.Reasons {
 			reasons[reason] += n
 		}
 	}
-	return lane, reasons, err
+	return reasons, err
 }

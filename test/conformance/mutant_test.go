@@ -26,6 +26,7 @@ const program = "bpf/src/lane.bpf.c"
 // without leaves a check out.
 func without(check string) []edit { return []edit{{program, check, ""}} }
 
+// mutants break what is done without rules.
 var mutants = []mutant{
 	{"source check dropped", []edit{
 		{program, "if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -34,7 +35,7 @@ func TestMutants(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "mutant\tcaught by case\tafter frames\tas")
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, ruleMutants) {
 		if !strings.Contains(m.name, *onlyMutant) {
 			continue
 		}
@@ -59,6 +60,9 @@ func TestMutants(t *testing.T) {
 				f, err := r.Run(c, tally)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if f == nil && tally.lacks() != "" {
+					f = &Failure{Kind: tally.lacks()}
 				}
 				if f == nil || f.Kind == "behind" {
 					continue

@@ -11,14 +11,18 @@ import (
 
 // Protocol numbers of IP that package frame does not build.
 const (
-	protoHopOpts = 0
-	protoICMP    = 1
-	protoUDP     = 17
-	protoRouting = 43
-	protoGRE     = 47
-	protoICMPv6  = 58
-	protoDstOpts = 60
-	protoSCTP    = 132
+	protoHopOpts  = 0
+	protoICMP     = 1
+	protoIGMP     = 2
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoGRE      = 47
+	protoAH       = 51
+	protoICMPv6   = 58
+	protoDstOpts  = 60
+	protoSCTP     = 132
 )
 
 // checksum is that of RFC 1071.

@@ -93,6 +93,7 @@ func (g *generator) port(i, bridge int) Port {
 	if g.chance(12) && !isVeth(i) {
 		p.MTU = pick(g, []int{1280, 1400, 1496, 1501, 2000, 9000})
 	}
+	g.police(&p)
 	p.LinkDown = g.chance(2)
 	p.NoReceive = g.chance(2)
 	p.NoForward = g.chance(2)
@@ -132,10 +133,11 @@ func (g *generator) bridge(i int) Bridge {
 		b.RSTP = true
 	case n < 85:
 		b.Secure = true
-	case n < 130:
-		b.Rules = g.rules(i)
-	case n < 150:
+	case n < 105:
 		b.FragMode = pick(g, []string{"drop", "nx-match"})
+	}
+	if g.chance(70) {
+		b.Policy = g.policy(i)
 	}
 	return b
 }
@@ -184,40 +186,6 @@ func (g *generator) mirror(bridge int) Mirror {
 	return m
 }
 
-// rules is an OpenFlow table of a few rules beside NORMAL.
-func (g *generator) rules(bridge int) []string {
-	out := func() int { return pick(g, g.portsOf(bridge)) + 1 }
-	match := []func() string{
-		func() string { return fmt.Sprintf("in_port=%d", out()) },
-		func() string { return fmt.Sprintf("dl_src=52:54:00:00:00:%02x", 1+g.IntN(12)) },
-		func() string { return fmt.Sprintf("dl_dst=52:54:00:00:00:%02x", 1+g.IntN(12)) },
-		func() string { return fmt.Sprintf("dl_vlan=%d", pick(g, g.vlans[1:])) },
-		func() string { return "arp" },
-		func() string { return "tcp" },
-		func() string { return "udp,tp_dst=7" },
-		func() string { return "ip,nw_src=10.0.0.0/30" },
-		func() string { return "ipv6,nw_proto=6" },
-		func() string { return "dl_type=0x88cc" },
-	}
-	action := []func() string{
-		func() string { return "drop" },
-		func() string { return "drop" },
-		func() string { return "NORMAL" },
-		func() string { return fmt.Sprintf("output:%d", out()) },
-		func() string { return fmt.Sprintf("strip_vlan,output:%d", out()) },
-		func() string { return fmt.Sprintf("NORMAL,output:%d", out()) },
-	}
-	rules := []string{"priority=0 actions=NORMAL"}
-	for i := range 1 + g.IntN(4) {
-		m := pick(g, match)()
-		if g.chance(30) {
-			m += "," + fmt.Sprintf("dl_src=52:54:00:00:00:%02x", 1+g.IntN(12))
-		}
-		rules = append(rules, fmt.Sprintf("priority=%d,%s actions=%s", 10+i, m, pick(g, action)()))
-	}
-	return rules
-}
-
 // reconfigure changes a port or a bridge, or the MAC table.
 func (g *generator) reconfigure() {
 	if g.chance(15) {
@@ -225,9 +193,13 @@ func (g *generator) reconfigure() {
 		g.add(Event{Flush: &i})
 		return
 	}
-	if g.chance(25) {
+	if g.chance(35) {
 		i := g.IntN(len(g.cfg.Bridges))
 		b := g.bridge(i)
+		if g.chance(50) { // nothing but the rules
+			b = g.cfg.Bridges[i]
+			b.Policy = g.policy(i)
+		}
 		b.STP, b.RSTP = g.cfg.Bridges[i].STP, g.cfg.Bridges[i].RSTP
 		b.MACTableSize = g.cfg.Bridges[i].MACTableSize
 		g.cfg.Bridges[i] = b

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
@@ -22,7 +24,7 @@ const (
 
 // Failure is a difference between the sides, or another broken promise.
 type Failure struct {
-	// Kind is "frames", "stations" or "behind".
+	// Kind is "frames", "stations", "behind" or "counts".
 	Kind string
 	// Event is the index of the last event before it was seen.
 	Event int
@@ -49,13 +51,20 @@ type run struct {
 	pending  []*Frame
 	eligible bool // the pending frames are
 	load     [maxPorts]struct{ frames, bytes int }
-	failure  *Failure
+
+	// By bridge: frames that only the lane may have counted for a rule, and
+	// whether its rules have changed.
+	oversize  map[int]int
+	rewritten map[int]bool
+	flowCount map[int]int // of the lane's bridge, hidden ones included
+
+	failure *Failure
 }
 
 // Run runs a case, and returns how the sides differ; nil when they do not. The
 // error is one of the Rig itself.
 func (r *Rig) Run(c *Case, tally *Tally) (*Failure, error) {
-	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true}
+	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), flowCount: make(map[int]int)}
 	err := x.run()
 	if err != nil {
 		return nil, fmt.Errorf("seed %d, event %d: %w", c.Seed, x.event, err)
@@ -99,12 +108,15 @@ func (x *run) run() error {
 	if err := x.flush(); err != nil || x.failure != nil {
 		return err
 	}
-	_, reasons, err := x.redirected()
+	reasons, err := x.reasons()
 	if err != nil {
 		return err
 	}
 	x.tally.end(x.c, reasons)
-	return x.look()
+	if err := x.look(); err != nil || x.failure != nil {
+		return err
+	}
+	return x.counts()
 }
 
 func (x *run) fail(kind, text string) {
@@ -128,6 +140,9 @@ func (x *run) do(e Event) error {
 		}
 		return x.reconfigure()
 	case e.Bridge != nil:
+		if i := e.Bridge.Index; !cmp.Equal(x.cfg.Bridges[i].Policy, e.Bridge.Bridge.Policy) {
+			x.rewritten[i] = true
+		}
 		x.cfg.Bridges[e.Bridge.Index] = e.Bridge.Bridge
 		return x.reconfigure()
 	case e.Flush != nil:
@@ -261,6 +276,9 @@ func (x *run) settled(f *Frame) (from, to address, ok bool) {
 	if err != nil || f.Alone || x.known == nil {
 		return from, to, false
 	}
+	if p := x.policy(f); p != nil && p.teaches() {
+		return from, to, false
+	}
 	if len(f.Data)-14-4*len(parsed.Tags) > x.cfg.leastMTU()-x.cfg.extraTags() {
 		return from, to, false
 	}
@@ -285,5 +303,13 @@ func (x *run) mustLane(f *Frame, from, to address) bool {
 		return false
 	}
 	in, out := &x.cfg.Ports[src.port], &x.cfg.Ports[dst.port]
-	return in.Offload != "target" && !(in.Protected && out.Protected)
+	return in.Offload != "target" && !(in.Protected && out.Protected) && in.vouches(f)
+}
+
+// policy is that of the bridge where a frame is sent, or nil.
+func (x *run) policy(f *Frame) *Policy {
+	if b := x.cfg.Ports[f.Port].Bridge; b >= 0 {
+		return x.cfg.Bridges[b].Policy
+	}
+	return nil
 }

@@ -2,7 +2,11 @@
 
 package conformance
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
+)
 
 // joins tells whether a frame may be sent with those that wait; flush sends
 // those otherwise.
@@ -60,19 +64,18 @@ func (x *run) flush() error {
 	if !x.eligible {
 		return x.send(frames)
 	}
-	before, why, err := x.redirected()
+	before, err := x.reasons()
 	if err != nil {
 		return err
 	}
 	if err := x.send(frames); err != nil {
 		return err
 	}
-	after, whyNow, err := x.redirected()
+	after, err := x.reasons()
 	if err != nil {
 		return err
 	}
-	x.tally.steady(len(frames), int(after-before), why, whyNow)
-	if int(after-before) == len(frames) {
+	if x.tally.steady(len(frames), before, after) {
 		return nil
 	}
 	// OpenFlow tells of a new port again a while after it is there, and the
@@ -82,6 +85,7 @@ func (x *run) flush() error {
 
 func (x *run) send(frames []*Frame) error {
 	x.counted = true
+	x.uncounted(frames)
 	differ, err := x.exchange(frames)
 	if err == nil && len(differ) > 0 {
 		x.fail("frames", differ.explain(frames))
@@ -99,10 +103,15 @@ func (x *run) alone(f *Frame) error {
 	}
 	before := x.known
 	x.stale, x.known = true, nil
+	if err := x.learnedRules(f); err != nil {
+		return err
+	}
 	if err := x.look(); err != nil || x.failure != nil {
 		return err
 	}
 	if maps.Equal(before, x.known) {
+		// A rule may have kept OVS from learning what the lane has marked.
+		x.converged = x.converged && !x.shownElsewhere(f)
 		return nil
 	}
 	x.converged = false
@@ -112,4 +121,17 @@ func (x *run) alone(f *Frame) error {
 	// What moves to a port that the lane does not watch is seen through OVS
 	// only, a while later.
 	return x.agree()
+}
+
+// shownElsewhere tells whether a frame shows a station on a port where OVS does
+// not have it.
+func (x *run) shownElsewhere(f *Frame) bool {
+	parsed, err := frame.Parse(f.Data)
+	b := x.cfg.Ports[f.Port].Bridge
+	for a, at := range x.known {
+		if err == nil && a.bridge == b && a.mac == parsed.Src && at.port != f.Port {
+			return true
+		}
+	}
+	return false
 }

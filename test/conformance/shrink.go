@@ -87,13 +87,30 @@ func (s *shrinker) config() {
 			change(func(c *Config) { fn(&c.Ports[i]) })
 		}
 	}
+	s.rules(change)
 	for i := range s.best.Config.Bridges {
-		if !change(func(c *Config) { c.Bridges[i] = Bridge{Mode: "on"} }) {
+		if !change(func(c *Config) { c.Bridges[i] = Bridge{Mode: "on", Policy: c.Bridges[i].Policy} }) {
 			change(func(c *Config) {
 				b := &c.Bridges[i]
 				b.Canary, b.XDPVLANs, b.Snooping, b.ForwardBPDU, b.MACTableSize = "", "", false, false, 0
 			})
 			change(func(c *Config) { c.Bridges[i].FloodVLANs = nil })
+		}
+	}
+}
+
+// rules leaves out rules of the bridges.
+func (s *shrinker) rules(change func(fn func(c *Config)) bool) {
+	for i := range s.best.Config.Bridges {
+		if p := s.best.Config.Bridges[i].Policy; p == nil || change(func(c *Config) { c.Bridges[i].Policy = nil }) {
+			continue
+		}
+		for n := 0; n < len(s.best.Config.Bridges[i].Policy.Rules); {
+			fewer := *s.best.Config.Bridges[i].Policy
+			fewer.Rules = slices.Delete(slices.Clone(fewer.Rules), n, n+1)
+			if !change(func(c *Config) { c.Bridges[i].Policy = &fewer }) {
+				n++
+			}
 		}
 	}
 }

@@ -4,8 +4,6 @@ package conformance
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,6 +148,8 @@ func (s *side) mirrorRow(id string, m Mirror) []string {
 func portRow(name string, p Port) []string {
 	args := command(nil, "clear", "port", name, "tag", "trunks", "vlan_mode", "cvlans", "other_config", "external_ids")
 	args = command(args, "clear", "interface", name, "external_ids")
+	args = command(args, "set", "interface", name,
+		fmt.Sprintf("ingress_policing_rate=%d", p.PolicingRate), fmt.Sprintf("ingress_policing_kpkts_rate=%d", p.PolicingPackets))
 	w := words{fmt.Sprintf("protected=%t", p.Protected)}
 	w.addIf(p.VLANMode != "", "vlan_mode=%s", p.VLANMode)
 	w.addIf(p.Tag != noTag, "tag=%d", p.Tag)
@@ -160,6 +160,11 @@ func portRow(name string, p Port) []string {
 	args = command(args, append([]string{"set", "port", name}, w...)...)
 	if p.Offload != "" && p.OnInterface {
 		args = command(args, "set", "interface", name, "external_ids:xdp-offload="+p.Offload)
+	}
+	for _, key := range [][2]string{{"attached-mac", p.AttachedMAC}, {"xdp-addresses", p.Addresses}, {"xdp-validate", p.Validate}} {
+		if key[1] != "" {
+			args = command(args, "set", "interface", name, fmt.Sprintf("external_ids:%s=%q", key[0], key[1]))
+		}
 	}
 	return args
 }
@@ -202,8 +207,8 @@ func (s *side) openflow(next Config) error {
 				return err
 			}
 		}
-		if !slices.Equal(b.Rules, was.Rules) {
-			if err := s.rules(i, b); err != nil {
+		if !cmp.Equal(b.Policy, was.Policy) {
+			if err := s.flows(i, b); err != nil {
 				return err
 			}
 		}
@@ -237,17 +242,4 @@ func (s *side) openflow(next Config) error {
 		}
 	}
 	return nil
-}
-
-func (s *side) rules(i int, b Bridge) error {
-	rules := b.Rules
-	if rules == nil && !b.Secure {
-		rules = []string{"priority=0 actions=NORMAL"}
-	}
-	file := filepath.Join(s.lab.Dir, "rules-"+s.letter)
-	if err := os.WriteFile(file, []byte(strings.Join(rules, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
-	_, err := s.lab.Ofctl("replace-flows", s.bridge(i), file)
-	return err
 }

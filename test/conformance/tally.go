@@ -15,9 +15,9 @@ type Tally struct {
 	Began          time.Time
 	Cases, Bridges int
 	Frames         int
-	// Eligible counts frames that had to take the lane, Lane those of them
-	// that did.
-	Eligible, Lane int
+	// Eligible counts frames about which the lane had to decide, Lane those of
+	// them that took it, and Dropped those that rules dropped there.
+	Eligible, Lane, Dropped int
 	// Missed counts why the others did not.
 	Missed map[string]uint64
 	// Kinds counts frames by kind, Modes by the VLAN mode of the port where
@@ -28,6 +28,10 @@ type Tally struct {
 	// Settings counts the settings of bridges and ports that are not the
 	// default, at the start of a case.
 	Settings map[string]int
+	// Rules counts rules whose frames were compared, RuleFrames these frames by
+	// what the rule does: "other" stands for the last of a table.
+	Rules      int
+	RuleFrames map[string]uint64
 	// Failures and Unstable count cases that differ, always or once.
 	Failures, Unstable int
 }
@@ -35,7 +39,8 @@ type Tally struct {
 // NewTally returns a Tally that begins now.
 func NewTally() *Tally {
 	return &Tally{Began: time.Now(), Missed: make(map[string]uint64), Kinds: make(map[string]int),
-		Modes: make(map[string]int), Reasons: make(map[string]uint64), Settings: make(map[string]int)}
+		Modes: make(map[string]int), Reasons: make(map[string]uint64), Settings: make(map[string]int),
+		RuleFrames: make(map[string]uint64)}
 }
 
 func (t *Tally) frame(c *Config, f *Frame) {
@@ -46,16 +51,35 @@ func (t *Tally) frame(c *Config, f *Frame) {
 	}
 }
 
-// steady counts frames that had to take the lane.
-func (t *Tally) steady(frames, lane int, before, after map[string]uint64) {
+// steady counts frames about which the lane had to decide, and tells whether it
+// has decided about all.
+func (t *Tally) steady(frames int, before, after map[string]uint64) bool {
+	lane, dropped := int(after["lane"]-before["lane"]), int(after["dropped"]-before["dropped"])
 	t.Eligible += frames
-	t.Lane += min(lane, frames)
-	if lane < frames {
-		for reason, n := range after {
-			if d := n - before[reason]; d > 0 && reason != "lane" {
-				t.Missed[reason] += d
-			}
+	t.Lane += lane
+	t.Dropped += dropped
+	if lane+dropped >= frames {
+		return true
+	}
+	for reason, n := range after {
+		if d := n - before[reason]; d > 0 && reason != "lane" && reason != "dropped" {
+			t.Missed[reason] += d
 		}
+	}
+	return false
+}
+
+// rules counts what rules have counted.
+func (t *Tally) rules(all map[string]hits) {
+	for name, h := range all {
+		_, actions, _ := strings.Cut(name, " actions=")
+		if strings.Contains(name, "priority=0,") {
+			actions = "other"
+		} else if i := strings.IndexAny(actions, ":(,"); i >= 0 {
+			actions = actions[:i]
+		}
+		t.Rules++
+		t.RuleFrames[actions] += h.Frames
 	}
 }
 
@@ -85,19 +109,39 @@ func (t *Tally) settings(w words) {
 	}
 }
 
-// Share is the percentage of the frames that had to take the lane and did.
+// Share is the percentage of the frames about which the lane had to decide and
+// did.
 func (t *Tally) Share() float64 {
 	if t.Eligible == 0 {
 		return 0
 	}
-	return 100 * float64(t.Lane) / float64(t.Eligible)
+	return 100 * float64(t.Lane+t.Dropped) / float64(t.Eligible)
+}
+
+// share is the percentage of plain known unicast that the lane must decide about,
+// where it knows all rules.
+const share = 99
+
+// lacks tells what the lane did too little of; "" is nothing, or that there are
+// too few cases to tell.
+func (t *Tally) lacks() string {
+	switch {
+	case t.Cases < 10:
+	case t.Eligible < t.Frames/40:
+		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
+	case t.Dropped < t.Eligible/50:
+		return fmt.Sprintf("only %d of the frames were dropped by rules on the lane: too few to tell", t.Dropped)
+	case t.Share() < share:
+		return fmt.Sprintf("%.2f %% of plain known unicast took the lane or were dropped there, want %d %%", t.Share(), share)
+	}
+	return ""
 }
 
 // Line is the tally in a line.
 func (t *Tally) Line() string {
 	elapsed := time.Since(t.Began)
-	return fmt.Sprintf("%d cases, %d bridges, %d frames (%.0f/s), %d of %d plain frames on the lane (%.2f %%), %d failures, %d unstable, %v",
-		t.Cases, t.Bridges, t.Frames, float64(t.Frames)/elapsed.Seconds(), t.Lane, t.Eligible, t.Share(),
+	return fmt.Sprintf("%d cases, %d bridges, %d frames (%.0f/s), of %d plain frames %d on the lane and %d dropped there (%.2f %%), %d failures, %d unstable, %v",
+		t.Cases, t.Bridges, t.Frames, float64(t.Frames)/elapsed.Seconds(), t.Eligible, t.Lane, t.Dropped, t.Share(),
 		t.Failures, t.Unstable, elapsed.Round(time.Second))
 }
 
@@ -119,6 +163,7 @@ func (t *Tally) Coverage() string {
 		fmt.Fprintf(&b, "kinds that never occurred: %s\n", strings.Join(never, ", "))
 	}
 	fmt.Fprintf(&b, "what the program made of them: %s\n", counts(t.Reasons))
+	fmt.Fprintf(&b, "%d rules with equal counts, frames by what the rule does: %s\n", t.Rules, counts(t.RuleFrames))
 	if len(t.Missed) > 0 {
 		fmt.Fprintf(&b, "plain frames off the lane, by reason: %s\n", counts(t.Missed))
 	}
