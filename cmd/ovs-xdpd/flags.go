@@ -20,6 +20,7 @@ type flags struct {
 	KeepAlive       time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`
 	LogLevel        string           `default:"info" help:"off, err, warn, info or dbg; see also the command vlog/set."`
 	MetricsListen   string           `name:"metrics-listen" placeholder:"ADDRESS" help:"Serve metrics for Prometheus at 127.0.0.1:PORT, HOST:PORT or unix:/PATH; a port alone stands for one of 127.0.0.1. Off without it."`
+	PublishStatus   bool             `help:"Write the status of each bridge into its external_ids (xdp-status and others) at most every 30 s, for a fleet that is watched with tools of OVS; removed at the end."`
 	SetNICOffloads  bool             `name:"set-nic-offloads" help:"Turn off rx-vlan-offload and LRO of uplinks while they are on the lane, and restore them at the end."`
 	Takeover        bool             `help:"Take the place of the ovs-xdpd that runs here, without closing the lane. When it fails, that one goes on; when none runs, this one just starts."`
 	Version         kong.VersionFlag `help:"Print the version and exit."`

@@ -37,7 +37,7 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(Ageing|AuditAgrees|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|ControlSocket|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|" +
-	"LearningLatency|Metrics|MetricsAddress|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|SameAddressInTwoVLANs|SecondDaemon|" +
+	"LearningLatency|Metrics|MetricsAddress|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|PortOff|PortTarget|PublishStatus|SameAddressInTwoVLANs|SecondDaemon|" +
 	"SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverKilledAtAnyMoment|TakeoverWhileOVSChanges|" +
 	"TakeoverWithOtherFlags|ToolWithoutDaemon|Top|Why)$"
 
