@@ -22,6 +22,7 @@ type flags struct {
 	KeepAlive       time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`
 	LogLevel        string           `default:"info" help:"off, err, warn, info or dbg; see also the command vlog/set."`
 	MetricsListen   string           `name:"metrics-listen" placeholder:"ADDRESS" help:"Serve metrics for Prometheus at 127.0.0.1:PORT, HOST:PORT or unix:/PATH; a port alone stands for one of 127.0.0.1. Off without it."`
+	PublishStatus   bool             `help:"Write the status of each bridge into its external_ids (xdp-status and others) at most every 30 s, for a fleet that is watched with tools of OVS; removed at the end."`
 	RuleRows        int              `name:"rule-rows" default:"8192" help:"OpenFlow rules that the kernel's tables hold, twice as many as are in use at a time. A rule counts once for each port that it applies to."`
 	RulesPerList    int              `default:"256" help:"OpenFlow rules that a frame is compared with at most: those for its port, and those for its destination. Where there are more, frames stay with OVS."`
 	SetNICOffloads  bool             `name:"set-nic-offloads" help:"Turn off rx-vlan-offload and LRO of uplinks while they are on the lane, and restore them at the end."`

@@ -99,6 +99,14 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 	}
 	defer func() { err = errors.Join(err, meter.close()) }()
 
+	if f.PublishStatus {
+		// It ends before the daemon is closed, whose tables it reads.
+		published, publishing := make(chan struct{}), context.WithoutCancel(ctx)
+		publishing, unpublish := context.WithCancel(publishing)
+		go func() { defer close(published); reporter.Publish(publishing, log) }()
+		defer func() { unpublish(); <-published }()
+	}
+
 	log.Info("ovs-xdpd started", "version", report.Version, "pid", os.Getpid(), "rundir", rundir)
 	err = daemon.Run(ctx)
 	if daemon.Left() {

@@ -48,7 +48,7 @@ func (c *content) bridge(row bridgeRow) (ovs.Bridge, error) {
 		SFlow:        row.SFlow != nil,
 		NetFlow:      row.NetFlow != nil,
 		IPFIX:        row.IPFIX != nil,
-		ExternalIDs:  maps.Clone(row.ExternalIDs),
+		ExternalIDs:  withoutPublished(row.ExternalIDs),
 		OtherConfig:  maps.Clone(row.OtherConfig),
 	}
 	if b.FailMode == "" {

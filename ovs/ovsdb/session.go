@@ -160,8 +160,12 @@ func (s *Session) monitor(ctx context.Context, rows map[string]reflect.Type) err
 		return client.ErrNotConnected
 	}
 	s.cache.AddEventHandler(&cache.EventHandlerFuncs{
-		AddFunc:    func(string, model.Model) { s.touch() },
-		UpdateFunc: func(string, model.Model, model.Model) { s.touch() },
+		AddFunc: func(string, model.Model) { s.touch() },
+		UpdateFunc: func(table string, old, now model.Model) {
+			if table != "Bridge" || !onlyPublished(old, now) {
+				s.touch()
+			}
+		},
 		DeleteFunc: func(string, model.Model) { s.touch() },
 	})
 	_, err := s.client.Monitor(ctx, monitorOf(rows))

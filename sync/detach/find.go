@@ -34,6 +34,9 @@ type Found struct {
 	// Pins are directories in the bpffs that a takeover that was cut off has left;
 	// those of one that is under way are among them.
 	Pins []string `json:"pins"`
+	// Stale are control sockets and pidfiles in the run directory of daemons that
+	// were killed.
+	Stale []string `json:"stale"`
 }
 
 // Device is a device with a program of ovs-xdp.
@@ -48,7 +51,7 @@ type Device struct {
 }
 
 // Nothing tells that there is nothing.
-func (f Found) Nothing() bool { return len(f.Processes)+len(f.Devices)+len(f.Pins) == 0 }
+func (f Found) Nothing() bool { return len(f.Processes)+len(f.Devices)+len(f.Pins)+len(f.Stale) == 0 }
 
 // Host says where to look.
 type Host struct {
@@ -62,7 +65,7 @@ func (h Host) Find() (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	f := Found{Processes: []Process{}, Devices: []Device{}, Pins: []string{}}
+	f := Found{Processes: []Process{}, Devices: []Device{}, Pins: []string{}, Stale: []string{}}
 	links, err := listLinks()
 	if err != nil {
 		return f, err
@@ -77,8 +80,12 @@ func (h Host) Find() (Found, error) {
 		}
 	}
 	daemon := 0
-	if _, pid, err := unixctl.DaemonSocket(h.Rundir, "ovs-xdpd"); err == nil {
+	switch _, pid, err := unixctl.DaemonSocket(h.Rundir, "ovs-xdpd"); {
+	case err == nil:
 		daemon = pid
+	case errors.Is(err, unixctl.ErrNotRunning):
+		f.Stale = append(f.Stale, matches(h.Rundir, "ovs-xdpd.*.ctl")...)
+		f.Stale = append(f.Stale, matches(h.Rundir, "ovs-xdpd.pid")...)
 	}
 	if f.Processes, err = findProcesses(programs, daemon); err != nil {
 		return f, err
@@ -135,6 +142,12 @@ func listLinks() ([]netlink.Link, error) {
 			return list, err
 		}
 	}
+}
+
+// matches lists the files of a folder whose names match a pattern.
+func matches(dir, pattern string) []string {
+	list, _ := filepath.Glob(filepath.Join(dir, pattern))
+	return list
 }
 
 // pins lists directories of ovs-xdp in the bpffs.

@@ -5,6 +5,7 @@ package detach
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -56,6 +57,14 @@ func (h Host) Remove(force bool) (Outcome, error) {
 	for _, dir := range found.Pins {
 		_, err := bpf.RemovePins(dir)
 		note(err)
+	}
+	if len(found.Processes) > 0 { // a daemon that was killed has left its files
+		if now, err := h.Find(); err == nil {
+			found.Stale = now.Stale
+		}
+	}
+	for _, file := range found.Stale {
+		note(os.Remove(file))
 	}
 	// What is left then is not held by any process that can be seen from here.
 	if o.Left, err = h.settle(); err != nil {
@@ -139,6 +148,9 @@ func (f Found) Text() string {
 	}
 	for _, p := range f.Pins {
 		fmt.Fprintf(&b, "pins in %s\n", p)
+	}
+	for _, p := range f.Stale {
+		fmt.Fprintf(&b, "file %s of a daemon that was killed\n", p)
 	}
 	return b.String()
 }

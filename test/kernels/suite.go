@@ -39,7 +39,7 @@ var suites = []suite{
 const anyKernel = "^Test(" +
 	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
 	"DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Modes|" +
-	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|RuleChange|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|" +
+	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|PublishStatus|RuleChange|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|" +
 	"SpanningTree|SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
 	"TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|Why)$"
 
