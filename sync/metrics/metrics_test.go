@@ -41,7 +41,7 @@ func (s told) LaneRules(int) []report.LaneRule {
 	return []report.LaneRule{{Bridge: "br0", Lane: report.Count{Frames: 3, Bytes: 180}},
 		{Bridge: "br0", Rule: "table=0,priority=100,tcp,tp_dst=25", Lane: report.Count{Frames: 7, Bytes: 420}}}
 }
-func quiet() *slog.Logger                  { return slog.New(slog.DiscardHandler) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func get(c *http.Client, url string) (string, int, error) {
 	r, err := c.Get(url)
 	if err != nil {
