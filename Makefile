@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated lint bench fuzz clean
+.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated check-kubernetes lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)
 
 check-generated: generate ## fail when the committed BPF objects are not those of the sources
 	git diff --exit-code -- bpf
+
+check-kubernetes: ## build the manifests as kustomize does, and read them by the types of Kubernetes
+	cd test/deploy/kubernetes && $(GO) test -count=1 ./...
 
 lint: ## check style and the dependency rules
 	$(GOLANGCI_LINT) run ./...

@@ -97,7 +97,7 @@ func (e *environment) write(text string) {
 	if e.colours {
 		text = paint(text)
 	}
-	fmt.Fprint(e.stdout, text)
+	fmt.Fprintf(e.stdout, "%s", text)
 }
 
 // colours tells whether a file is a terminal whose user wants colours
