@@ -67,10 +67,11 @@ func TestMutants(t *testing.T) {
 				if f == nil || f.Kind == "behind" {
 					continue
 				}
-				if f, err := whole.Run(c, NewTally()); err != nil || f != nil {
-					t.Logf("seed %d fails with the whole program, too: %v", c.Seed, err)
+				if g, err := whole.Run(c, NewTally()); err != nil || g != nil {
+					t.Logf("seed %d fails with the whole program, too: %v %+v", c.Seed, err, g)
 					continue
 				}
+				t.Logf("caught by case %d, after %d frames, as %s", i+1, tally.Frames, f.Kind)
 				fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", m.name, i+1, tally.Frames, f.Kind)
 				return
 			}
