@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
@@ -185,6 +186,9 @@ func (g *generator) packet(src, dst station, proto uint8, v6 bool) *packet {
 	}
 	if g.chance(30) {
 		p.tags = g.priority(src, false)
+	}
+	if !v6 && g.chance(15) {
+		p.options = slices.Repeat([]byte{1, 1, 1, 0}, 1+g.IntN(3))
 	}
 	to, from := g.port16(), g.port16()
 	switch proto {

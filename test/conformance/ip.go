@@ -17,6 +17,7 @@ type packet struct {
 	tags         []frame.Tag
 	dstIP, srcIP netip.Addr
 	tos, ttl     uint8
+	options      []byte // of IPv4
 	// extensions go in front of an IPv6 payload: the number and the bytes of each,
 	// the first of which is for the number of the next.
 	extensions []extensionHeader
@@ -38,14 +39,14 @@ func (p *packet) bytes() []byte {
 	var h []byte
 	etherType := frame.TypeIPv4
 	if p.dstIP.Is4() {
-		h = []byte{0x45, p.tos, 0, 0, 0, 7, 0, 0, p.ttl, p.proto, 0, 0}
-		binary.BigEndian.PutUint16(h[2:], uint16(20+len(p.l4)))
+		h = []byte{uint8(0x45 + len(p.options)/4), p.tos, 0, 0, 0, 7, 0, 0, p.ttl, p.proto, 0, 0}
+		binary.BigEndian.PutUint16(h[2:], uint16(20+len(p.options)+len(p.l4)))
 		flags := p.offset
 		if p.more {
 			flags |= 0x2000
 		}
 		binary.BigEndian.PutUint16(h[6:], flags)
-		h = append(append(h, p.srcIP.AsSlice()...), p.dstIP.AsSlice()...)
+		h = append(append(append(h, p.srcIP.AsSlice()...), p.dstIP.AsSlice()...), p.options...)
 		binary.BigEndian.PutUint16(h[10:], checksum(h))
 	} else {
 		etherType = frame.TypeIPv6

@@ -82,11 +82,11 @@ func (g *generator) policy(bridge int) *Policy {
 			p.Rules = append(p.Rules, FlowRule{join(head, match) + " actions=" + actions, foreign, teaches})
 		}
 		priority := 10
-		for range 2 + g.IntN(7-2*tables+2) {
+		for range 2 + g.IntN(12-3*tables) {
 			if !p.Overlaps || g.chance(50) {
 				priority += 1 + g.IntN(20)
 			}
-			match, actions := g.match(bridge), pick(g, []string{"drop", "drop", "NORMAL"})
+			match, actions := g.match(bridge), pick(g, []string{"drop", "NORMAL"})
 			if !last && g.chance(50) {
 				actions = next()
 			}
@@ -132,17 +132,23 @@ func (g *generator) match(bridge int) string {
 	switch g.IntN(10) {
 	case 0, 1:
 		return g.linkMatch(bridge)
-	case 2, 3:
+	case 2:
 		return join(g.linkMatch(bridge), g.ipMatch())
-	case 4: // a destination's own
-		return join("dl_dst="+g.mac().String(), g.ipMatch())
-	case 5: // what many frames match
-		return pick(g, []string{
-			"tcp", "udp", "icmp", "tcp6", "udp6", "icmp6", "ip,nw_src=10.0.0.0/30", "ip,nw_dst=10.0.0.0/29", "ipv6,ipv6_dst=fd00::5254:0:0/126", "tcp,tp_dst=0/0x1",
-			"udp6,tp_src=0/0x1", "dl_dst=52:54:00:00:00:01/ff:ff:ff:ff:ff:01",
-		})
+	case 3, 4, 5: // a destination's own
+		return join("dl_dst="+g.mac().String(), g.field(func() string { return "" }, g.broadMatch, g.broadMatch, g.ipMatch))
+	case 6, 7:
+		return g.broadMatch()
 	}
 	return g.ipMatch()
+}
+
+// broadMatch is a match that many frames have.
+func (g *generator) broadMatch() string {
+	return pick(g, []string{
+		"tcp", "udp", "icmp", "tcp6", "udp6", "icmp6", "ip,nw_src=10.0.0.0/30", "ip,nw_dst=10.0.0.0/29", "ipv6,ipv6_dst=fd00::5254:0:0/126",
+		"tcp,tp_dst=0/0x1", "udp,tp_src=0/0x1", "udp6,tp_src=0/0x1", "tcp6,tp_dst=80/0xfffe", "ip,nw_frag=no", "ip,nw_frag=yes", "ip,nw_frag=not_later",
+		"ipv6,nw_frag=no", "ipv6,nw_frag=first", "ipv6,nw_frag=later", "ip,nw_tos=0", "ipv6,nw_tos=184", "ip,nw_ttl=64",
+	})
 }
 
 // linkMatch is a match on addresses, tags, and where a frame comes from.

@@ -26,14 +26,14 @@ var ruleMutants = []mutant{
 	{"rules: lists of destinations go first", []edit{{lists, "if (r && (!best || r->order < best->order)) {", "if (r) {"}}},
 	{"rules: lists of destinations go last", []edit{{lists, "if (r && (!best || r->order < best->order)) {", "if (r && !best) {"}}},
 	{"rules: drops not counted", []edit{{program, "if (reason == REASON_LANE || reason == REASON_DROPPED)", "if (reason == REASON_LANE)"}}},
-	{"rules: what can't be read decided", []edit{{lists, "if (read != KEY_WHOLE)", "if (0)"}}},
+	{"rules: what can't be read decided", []edit{{lists, "if (read != KEY_WHOLE || r->frame.odd_tag)", "if (0)"}}},
 	{"rules: fragments of IPv4 ignored", []edit{{key, "if (ip->frag_off & bpf_htons(FRAG_MASK)) {", "if (0) {"}}},
 	{"rules: later fragments of IPv4 are first ones", []edit{{key, "if (ip->frag_off & bpf_htons(FRAG_OFFSET))", "if (0)"}}},
 	{"rules: later fragments of IPv6 are first ones", []edit{{key, "if (frag->offset & bpf_htons(FRAG6_OFFSET)) {", "if (0) {"}}},
 	{"rules: length of extension headers ignored", []edit{{key, "off += (ext[1] + 1) * 8;", "off += 8;"}}},
 	{"rules: IP options ignored", []edit{{key, "return key_read_l4(l3 + hlen, end, total - hlen, k);", "return key_read_l4(l3 + sizeof(*ip), end, total - hlen, k);"}}},
-	{"rules: length of IPv4 believed", []edit{{key, " || total > len)", ")"}}},
-	{"rules: short L4 headers read", []edit{{key, "if (len < need)\n\t\t\treturn KEY_ADDRESSES;\n", ""}}},
+	{"rules: length of IPv4 believed", []edit{{key, " || total > len ||\n\t    len - total > PADDING_MAX)", ")"}}},
+	{"rules: short L4 headers read", []edit{{key, "if (len < need)", "if (0 && len < need)"}}},
 	{"rules: tags ignored", []edit{{key, "\tif (f->tagged)\n\t\tk->tci = bpf_htons(f->tci | TCI_DEI);\n", ""}}},
 	{"rules: priority of tags ignored", []edit{{key, "bpf_htons(f->tci | TCI_DEI)", "bpf_htons(f->vid | TCI_DEI)"}}},
 	{"rules: code of ICMP ignored", []edit{{key, "\t\tk->tp_dst = bpf_htons(icmp[1]);\n", ""}}},
@@ -43,11 +43,16 @@ var ruleMutants = []mutant{
 	{"rules: lowest priority first", []edit{{compiler + "chain.go", "cmp.Compare(b.priority, a.priority)", "cmp.Compare(a.priority, b.priority)"}}},
 	{"rules: unknown fields ignored", []edit{{compiler + "step.go", "!exact || len(r.Actions) != 1", "!exact && r.Priority > 65534 || len(r.Actions) != 1"}}},
 	{"rules: more than NORMAL is NORMAL", []edit{{compiler + "step.go", "len(r.Actions) != 1 {", "len(r.Actions) == 0 {"}}},
-	{"rules: equal priorities decided", []edit{{compiler + "overlap.go", "case a.act == b.act:", "case true:"}}},
+	{"rules: equal priorities decided", []edit{{compiler + "overlap.go", "add(step{pattern: a.and(&b.pattern)})", "add(step{pattern: a.and(&b.pattern), act: a.act})"}}},
 	{"rules: what no rule matches is NORMAL", []edit{{compiler + "chain.go", "step{pattern: from.pattern, rules", "step{pattern: from.pattern, act: act{verdict: Normal}, rules"}}},
 }
 
-// ignoreWord leaves out a word of what a rule matches.
+// ignoreWord leaves out a word of what a rule matches, also where two words are
+// looked at before the others.
 func ignoreWord(w string) []edit {
-	return []edit{{lists, "differs |= (k[w] ^ r->value[w])", "differs |= w == " + w + " ? 0 : (k[w] ^ r->value[w])"}}
+	return []edit{
+		{lists, "differs |= (k[w] ^ r->value[w])", "differs |= w == " + w + " ? 0 : (k[w] ^ r->value[w])"},
+		{lists, "\t\tif (differs)\n\t\t\tcontinue;\n", ""},
+		{lists, "differs = ((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |\n\t\t\t  ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]);", "differs = 0;"},
+	}
 }
