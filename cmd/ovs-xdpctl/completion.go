@@ -56,7 +56,9 @@ func (c *completeCommand) Run(e *environment, k *kong.Kong) error {
 		words = words[1:]
 	}
 	for _, word := range candidates(k.Model.Node, words, e.names) {
-		fmt.Fprintln(e.stdout, word)
+		if _, err := fmt.Fprintln(e.stdout, word); err != nil {
+			return err
+		}
 	}
 	return nil
 }

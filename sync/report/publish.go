@@ -105,5 +105,5 @@ func (r Reporter) Publish(ctx context.Context, log *slog.Logger) {
 }
 
 func same(a, b map[string]map[string]string) bool {
-	return maps.EqualFunc(a, b, func(x, y map[string]string) bool { return maps.Equal(x, y) })
+	return maps.EqualFunc(a, b, maps.Equal[map[string]string, map[string]string])
 }
