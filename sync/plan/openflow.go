@@ -38,6 +38,9 @@ func (b *builder) judgeRules(br *ovs.Bridge) (table *rules.Table, why string) {
 	if !slices.ContainsFunc(all, func(r ovs.Rule) bool { return r.Table == 0 }) {
 		return nil, "table 0 has no rule: OVS drops every frame"
 	}
+	if i := slices.IndexFunc(all, func(r ovs.Rule) bool { return teaches(&r) }); i >= 0 {
+		return nil, fmt.Sprintf("by rule %q OVS may learn stations that the lane does not see", &all[i])
+	}
 	compile := b.policy.Compile
 	if compile == nil {
 		compile = func(_ string, all []ovs.Rule) *rules.Table { t := rules.Compile(all); return &t }

@@ -24,6 +24,8 @@ var aimedOdd = []kind{
 	{"aimed-sctp", func(g *generator, src, dst station) []byte { return g.aimed(src, dst, protoSCTP).bytes() }},
 	{"aimed-fragment", aimedFragment},
 	{"aimed-fragment", aimedFragment},
+	{"aimed-fragment", aimedFragment},
+	{"aimed-fragment", aimedFragment},
 	{"aimed-extensions", func(g *generator, src, dst station) []byte {
 		p := g.aimed6(src, dst, pick(g, []uint8{protoTCP, protoUDP, protoICMP, protoSCTP}))
 		for range 1 + g.IntN(4) {

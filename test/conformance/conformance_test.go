@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	cases  = flag.Int("cases", 12, "how many cases to run, of one or two bridges each")
+	cases  = flag.Int("cases", 10, "how many cases to run, of one or two bridges each")
 	seed   = flag.Uint64("seed", 1, "seed of the first case; the next have the next ones")
 	frames = flag.Int("frames", 400, "frames in a case, about")
 	limit  = flag.Duration("limit", 0, "begin no case after this time; 0: no limit")

@@ -147,7 +147,7 @@ func (g *generator) broadMatch() string {
 	return pick(g, []string{
 		"tcp", "udp", "icmp", "tcp6", "udp6", "icmp6", "ip,nw_src=10.0.0.0/30", "ip,nw_dst=10.0.0.0/29", "ipv6,ipv6_dst=fd00::5254:0:0/126",
 		"tcp,tp_dst=0/0x1", "udp,tp_src=0/0x1", "udp6,tp_src=0/0x1", "tcp6,tp_dst=80/0xfffe", "ip,nw_frag=no", "ip,nw_frag=yes", "ip,nw_frag=not_later",
-		"ipv6,nw_frag=no", "ipv6,nw_frag=first", "ipv6,nw_frag=later", "ip,nw_tos=0", "ipv6,nw_tos=184", "ip,nw_ttl=64",
+		"ip,nw_frag=first", "ip,nw_frag=not_later", "ipv6,nw_frag=no", "ipv6,nw_frag=first", "ipv6,nw_frag=not_later", "ip,nw_tos=0", "ipv6,nw_tos=184", "ip,nw_ttl=64",
 	})
 }
 
