@@ -22,6 +22,7 @@
 #include "checksum.h"
 #include "lists.h"
 #include "losses.h"
+#include "tag.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
 const volatile enum limits export_limits = LAYOUT_VERSION;
@@ -249,53 +250,6 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	route->vid = vlan;
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
 	return REASON_LANE;
-}
-
-/* tag_pop and tag_push change the frame only when they can finish. */
-static __always_inline bool tag_pop(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 a, b, c;
-
-	if (data + ETH_HLEN + TAG_LEN > end)
-		return false;
-	a = *(__u32 *)data;
-	b = *(__u32 *)(data + 4);
-	c = *(__u32 *)(data + 8);
-	if (bpf_xdp_adjust_head(ctx, TAG_LEN))
-		return false;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + ETH_HLEN > end)
-		return false;
-	*(__u32 *)data = a;
-	*(__u32 *)(data + 4) = b;
-	*(__u32 *)(data + 8) = c;
-	return true;
-}
-
-static __always_inline bool tag_push(struct xdp_md *ctx, __u16 vid)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 a, b, c;
-
-	if (data + ETH_HLEN > end)
-		return false;
-	a = *(__u32 *)data;
-	b = *(__u32 *)(data + 4);
-	c = *(__u32 *)(data + 8);
-	if (bpf_xdp_adjust_head(ctx, -TAG_LEN))
-		return false;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + ETH_HLEN + TAG_LEN > end)
-		return false;
-	*(__u32 *)data = a;
-	*(__u32 *)(data + 4) = b;
-	*(__u32 *)(data + 8) = c;
-	*(__be16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
-	*(__be16 *)(data + 14) = bpf_htons(vid); /* PCP 0, DEI 0, as OVS */
-	return true;
 }
 
 static __always_inline int lane_run(struct xdp_md *ctx, bool beside)

@@ -3,10 +3,7 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-
-	"github.com/vishvananda/netlink"
 )
 
 // Counters are those of a device (struct rtnl_link_stats64 of linux/if_link.h),
@@ -24,15 +21,7 @@ type Counters struct {
 // ReadCounters returns the counters of every device of this process's network
 // namespace, by ifindex.
 func ReadCounters() (map[int]Counters, error) {
-	var (
-		list []netlink.Link
-		err  error
-	)
-	for range 5 { // the kernel says when the list changed while it was read
-		if list, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	list, err := devices()
 	if err != nil {
 		return nil, fmt.Errorf("read counters of network devices: %w", err)
 	}

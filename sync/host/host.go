@@ -64,17 +64,19 @@ func (h *Host) Close() error {
 	return h.keeper.close()
 }
 
-// Links reads every device of the network namespace, by name.
-func (h *Host) Links() (map[string]plan.Link, error) {
-	var (
-		list []netlink.Link
-		err  error
-	)
+// devices lists those of the network namespace.
+func devices() (list []netlink.Link, err error) {
 	for range 5 { // the kernel says when the list changed while it was read
 		if list, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
+	return list, err
+}
+
+// Links reads every device of the network namespace, by name.
+func (h *Host) Links() (map[string]plan.Link, error) {
+	list, err := devices()
 	if err != nil {
 		return nil, fmt.Errorf("list network devices: %w", err)
 	}
