@@ -55,26 +55,29 @@ var errChurn = errors.New("its OpenFlow rules changed while they were read")
 // churnPause is after how long bridges are read again whose rules change: at once,
 // and later when they do so again and again, which must not cost the others.
 func (l *looks) churnPause() time.Duration {
-	if l.churned == 0 {
+	if l.churned < 2 {
 		return 0
 	}
-	return min(minBackoff<<min(l.churned-1, 8), maxBackoff)
+	return min(minBackoff<<min(l.churned-2, 8), maxBackoff)
 }
 
 // leaveChurn leaves out of a picture what has changed since it was begun: the
-// rest of it counts.
-func (l *looks) leaveChurn(p *picture) {
+// rest of it counts. false: this is the first time, and all is read again at once.
+func (l *looks) leaveChurn(p *picture) bool {
 	if len(l.churn) == 0 {
 		l.churned = 0
-		return
+		return true
 	}
-	l.churned++
+	if l.churned++; l.churned == 1 {
+		return false
+	}
 	if p.unwatched == nil {
 		p.unwatched = make(map[string]error)
 	}
 	for bridge := range l.churn {
 		p.unwatched[bridge] = errChurn
 	}
+	return true
 }
 
 // stuck tells of a look that should have ended long ago: the lane must not be
@@ -170,8 +173,12 @@ func (s *session) looked(p picture) error {
 		err = fmt.Errorf("bridges change faster than they can be read, for %v", staleFor)
 	}
 	if err == nil {
-		if s.leaveChurn(&p); s.churned > 0 {
+		whole := s.leaveChurn(&p)
+		if s.churned > 0 {
 			s.soon(s.churnPause())
+		}
+		if !whole {
+			return nil
 		}
 		err = s.install(p)
 		s.lastEnd = time.Now()

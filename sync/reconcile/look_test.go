@@ -33,21 +33,25 @@ func TestStuckLook(t *testing.T) {
 func TestChurn(t *testing.T) {
 	var l looks
 	var pauses []time.Duration
-	for range 12 {
+	for n := range 13 {
 		pauses = append(pauses, l.churnPause())
 		l.churn = map[string]bool{"br1": true}
 		p := picture{snap: &ovs.Snapshot{Bridges: []ovs.Bridge{{Name: "br0", Detail: &ovs.Detail{}}, {Name: "br1", Detail: &ovs.Detail{}}}}}
-		l.leaveChurn(&p)
+		if whole := l.leaveChurn(&p); whole == (n == 0) {
+			t.Fatalf("look %d counts: %v", n, whole)
+		} else if !whole {
+			continue
+		}
 		p.unwatch()
 		if b := p.snap.Bridges; b[0].Detail == nil || b[1].Detail != nil || b[1].DetailError != errChurn.Error() {
 			t.Fatalf("%+v", b)
 		}
 	}
-	if !slices.IsSorted(pauses) || pauses[0] != 0 || pauses[11] != maxBackoff {
+	if !slices.IsSorted(pauses) || pauses[1] != 0 || pauses[12] != maxBackoff {
 		t.Errorf("pauses %v", pauses)
 	}
 	l.churn = nil
-	if l.leaveChurn(&picture{}); l.churnPause() != 0 {
+	if !l.leaveChurn(&picture{}) || l.churnPause() != 0 {
 		t.Errorf("a pause of %v after a quiet look", l.churnPause())
 	}
 }

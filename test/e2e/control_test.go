@@ -152,8 +152,7 @@ func TestRuleClosesLane(t *testing.T) {
 		_, err := w.Ofctl("add-flow", "br0", r)
 		w.must(err)
 	}
-	w.state("refused")
-	t.Logf("the refusal: %s", w.refused("br0"))
+	w.beyondNormal()
 	for _, d := range [][2]station{{a, b}, {b, a}} {
 		f := d[0].frameTo(d[1].mac)
 		got, p := w.send(d[0].port, f, d[1].port.Name)
@@ -168,6 +167,17 @@ func TestRuleClosesLane(t *testing.T) {
 	w.announce(a, "lane")
 	w.announce(b, "lane")
 	w.laneBetween(a, b)
+}
+
+// beyondNormal waits until br0 is refused for its OpenFlow rules.
+func (w *world) beyondNormal() {
+	w.t.Helper()
+	w.eventually(func() error {
+		if text := w.refused("br0"); !strings.HasPrefix(text, "flow-table ") {
+			return fmt.Errorf("br0 is refused for %s", text)
+		}
+		return nil
+	})
 }
 
 // What else keeps a bridge or a port out, set and taken back.

@@ -67,7 +67,7 @@ func (w *world) tellsOfLosses(p *lab.Port, lost uint64) {
 	}
 	want := ""
 	if lost > 0 {
-		want = fmt.Sprintf("%d lost on the lane", lost)
+		want = fmt.Sprintf("%d frames lost on the lane", lost)
 	}
 	text, err := w.Ctl("status")
 	w.must(err)

@@ -149,7 +149,7 @@ func TestWhy(t *testing.T) {
 	w.run("refused bridge", func(w *world) {
 		_, err := w.Ofctl("add-flow", "br0", "priority=0,actions=load:1->NXM_NX_REG0[],NORMAL")
 		w.must(err)
-		w.state("refused")
+		w.beyondNormal()
 		check(w, want{args: []string{"br0", "v1", "10", b.mac.String()}, path: "ovs", text: []string{"flow-table"}, trace: []string{"t1"}})
 	})
 }
