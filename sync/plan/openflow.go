@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
@@ -81,10 +82,23 @@ func (b *builder) makeOpenFlow(br *ovs.Bridge, table *rules.Table) *openFlow {
 	return o
 }
 
+// plainRules names the rules that every frame of a bridge hits; "" when it has
+// lists.
+func plainRules(br *ovs.Bridge, table *rules.Table) string {
+	if table == nil || !table.Plain() {
+		return ""
+	}
+	var names []string
+	for _, n := range table.General[0].Origins {
+		names = append(names, string(IDOf(&br.Detail.Rules[n])))
+	}
+	return strings.Join(names, "\n")
+}
+
 // portRules gives the rule of a port its lists of OpenFlow rules.
 func (b *builder) portRules(subject string, iface *ovs.Interface, rule *Rule) {
 	o := b.openFlow
-	if o == nil || !rule.Watch {
+	if rule.Plain = b.plain; o == nil || !rule.Watch {
 		return
 	}
 	key := ListKey{Kind: PortRules, Bridge: o.bridge, Port: uint32(iface.OFPort)}

@@ -110,6 +110,7 @@ type builder struct {
 	bridges int            // on the lane
 	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
 	openFlow *openFlow
+	plain    string // Rule.Plain, then
 	// ofports holds the interfaces of the bridge at hand by OpenFlow port.
 	ofports map[int]string
 }
@@ -150,6 +151,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	}
 	mirrors := mirrorsOf(br)
 	b.openFlow, b.ofports = b.makeOpenFlow(br, table), make(map[int]string)
+	b.plain = plainRules(br, table)
 	forgets := agingTime(br)
 	if b.openFlow == nil && table != nil && table.General[0].Idle > 0 { // no list keeps the rule alive
 		forgets = min(forgets, table.General[0].Idle)

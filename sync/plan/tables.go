@@ -105,6 +105,9 @@ type Rule struct {
 	Addresses ListKey
 	// Lists changes with any of those lists.
 	Lists string
+	// Plain names, a line each, the OpenFlow rules that every frame hits where no
+	// list is needed (RuleID).
+	Plain string
 	// MAC is the attached-mac of the port: frames with another source pass. Zero:
 	// none.
 	MAC ovs.MAC

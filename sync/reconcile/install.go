@@ -31,6 +31,7 @@ type installer struct {
 	// before them have decided.
 	lists   map[plan.ListKey]heldList
 	counted map[string]map[plan.RuleID]bpf.RuleCount // by Bridge:name
+	plain   map[int]plainPort                        // by ifindex
 	// failed holds devices that were not taken after their offloads had been
 	// turned off, by ifindex.
 	failed map[int]failedAttach
@@ -47,7 +48,7 @@ const retryOffloads = 10 * time.Minute
 
 func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
 	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port),
-		lists: make(map[plan.ListKey]heldList), counted: make(map[string]map[plan.RuleID]bpf.RuleCount),
+		lists: make(map[plan.ListKey]heldList), counted: make(map[string]map[plan.RuleID]bpf.RuleCount), plain: make(map[int]plainPort),
 		failed: make(map[int]failedAttach)}
 }
 
@@ -110,6 +111,7 @@ func (in *installer) close(ifindex int) {
 }
 
 func (in *installer) remove(ifindex int) error {
+	in.countPlain(ifindex, plan.Rule{})
 	delete(in.ports, ifindex)
 	return errors.Join(in.lane.RemovePort(ifindex), in.host.Restore(ifindex))
 }
@@ -219,6 +221,7 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 		out.attached++
 	case diff.SetRule:
 		rule := op.Port.Rule
+		in.countPlain(op.Port.IfIndex, rule)
 		if err := in.lane.SetRule(op.Port.IfIndex, in.rule(rule)); err != nil {
 			return err
 		}

@@ -116,7 +116,6 @@ func (in *installer) forget(snap *ovs.Snapshot) {
 }
 
 // RuleCounts returns what the lane has decided by the OpenFlow rules of a bridge.
-// There is nothing of a bridge without lists.
 func (d *Daemon) RuleCounts(bridge string) map[plan.RuleID]bpf.RuleCount {
 	in := d.in
 	in.mu.Lock()
@@ -130,6 +129,11 @@ func (d *Daemon) RuleCounts(bridge string) map[plan.RuleID]bpf.RuleCount {
 			addCounts(total, l.List, d.lane.ListCounts(l.key))
 		}
 	}
+	for ifindex, p := range in.plain {
+		if p.Bridge == bridge {
+			p.add(total, in.laneCount(ifindex))
+		}
+	}
 	return total
 }
 
@@ -140,12 +144,13 @@ type handedLists struct {
 	Places []bpf.Place
 	// Counted is by Bridge:name.
 	Counted map[string]map[plan.RuleID]bpf.RuleCount
+	Plain   map[int]plainPort
 }
 
 func (in *installer) handLists() handedLists {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	h := handedLists{Places: in.lane.Places(), Counted: in.counted}
+	h := handedLists{Places: in.lane.Places(), Counted: in.counted, Plain: in.plain}
 	for _, l := range in.lists {
 		h.Lists = append(h.Lists, plan.List{Key: l.Key, Digest: l.Digest})
 	}
@@ -161,6 +166,9 @@ func (in *installer) adoptLists(h handedLists) error {
 	}
 	if h.Counted != nil {
 		in.counted = h.Counted
+	}
+	if h.Plain != nil {
+		in.plain = h.Plain
 	}
 	return in.lane.AdoptLists(h.Places)
 }

@@ -85,51 +85,30 @@ func ruleOf(bridge string, r *ovs.Rule, lane map[plan.RuleID]bpf.RuleCount, verd
 // laneRules gives what the lane has decided by the rules of a bridge, and how.
 func (r Reporter) laneRules(v reconcile.View, bridge string) (map[plan.RuleID]bpf.RuleCount, map[plan.RuleID][]string) {
 	lane, verdicts := r.Daemon.RuleCounts(bridge), make(map[plan.RuleID][]string)
-	listed := false
+	add := func(id plan.RuleID, name string) {
+		if !slices.Contains(verdicts[id], name) {
+			verdicts[id] = append(verdicts[id], name)
+			slices.Sort(verdicts[id])
+		}
+	}
 	for _, l := range v.Result.Tables.Lists {
 		if l.Key.Bridge != bridge || l.Key.Kind == plan.Addresses {
 			continue
 		}
-		listed = true
 		for i := range l.Rules {
 			for _, id := range l.Rules[i].Origins {
-				if name := l.Rules[i].Verdict.String(); !slices.Contains(verdicts[id], name) {
-					verdicts[id] = append(verdicts[id], name)
-					slices.Sort(verdicts[id])
-				}
+				add(id, l.Rules[i].Verdict.String())
 			}
 		}
 	}
-	state := slices.IndexFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == bridge })
-	if listed || state < 0 || v.Result.Bridges[state].State != plan.StateOn && v.Result.Bridges[state].State != plan.StateObserve {
-		return lane, verdicts
-	}
-	// The bridge has a single rule: whatever took the lane hit it.
-	for i := range v.Snapshot.Bridges {
-		if b := &v.Snapshot.Bridges[i]; b.Name == bridge && b.Detail != nil {
-			r.countPlain(v, b, lane, verdicts)
+	for _, p := range v.Result.Tables.Ports {
+		if p.Rule.Bridge == bridge && p.Rule.Plain != "" {
+			for id := range strings.SplitSeq(p.Rule.Plain, "\n") {
+				add(plan.RuleID(id), rules.Normal.String())
+			}
 		}
 	}
 	return lane, verdicts
-}
-
-// countPlain counts what took the lane of a bridge for its NORMAL rule.
-func (r Reporter) countPlain(v reconcile.View, b *ovs.Bridge, lane map[plan.RuleID]bpf.RuleCount, verdicts map[plan.RuleID][]string) {
-	i := slices.IndexFunc(b.Detail.Rules, func(r ovs.Rule) bool { return r.Table == 0 })
-	if i < 0 {
-		return
-	}
-	id := plan.IDOf(&b.Detail.Rules[i])
-	sum := lane[id]
-	for _, p := range v.Result.Tables.Ports {
-		if p.Rule.Bridge != b.Name {
-			continue
-		}
-		if c, err := r.Daemon.Lane().Counters(p.IfIndex); err == nil {
-			sum.Frames, sum.Bytes = sum.Frames+c.Lane, sum.Bytes+c.LaneBytes
-		}
-	}
-	lane[id], verdicts[id] = sum, []string{rules.Normal.String()}
 }
 
 // LaneRule tells what the lane has decided by an OpenFlow rule.

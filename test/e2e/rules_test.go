@@ -401,3 +401,52 @@ func TestRulesThatChangeAllTheTime(t *testing.T) {
 		t.Errorf("the lane was closed %d times", n)
 	}
 }
+
+// What the lane has counted for a rule stays with it when other rules come and go,
+// and when a port leaves.
+func TestCountsOutliveRules(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10), untagged(w.veth("v3", "tag=10"), 10)
+	w.open(a, b)
+	w.announce(c, "lane")
+	lane := w.rules()["0 0 "].Lane.Frames // open has sent some
+	send := func(from, to station) {
+		t.Helper()
+		w.announce(from, "lane")
+		w.announce(to, "lane")
+		_, p := w.send(from.port, from.frameTo(to.mac), to.port.Name)
+		if lane += p.lane; p.lane < burst-3 {
+			t.Errorf("%s to %s: %s", from.port.Name, to.port.Name, p)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		if r := w.rules()["0 0 "]; r.Lane.Frames != lane || r.Lane.Bytes != 60*lane || r.Total.Frames != r.OVS.Frames+lane {
+			t.Errorf("%s: %+v, want %d frames on the lane", when, r, lane)
+		}
+	}
+	send(a, b)
+	check("a single rule")
+	drop := "priority=100,tcp,tp_dst=25"
+	_, err := w.Ofctl("add-flow", "br0", drop+",actions=drop")
+	w.must(err)
+	w.eventually(func() error {
+		if r := w.rules()["0 100 tcp,tp_dst=25"]; r.Verdict != "drop" {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	check("two rules")
+	send(b, a)
+	check("frames with two rules")
+	_, err = w.Ofctl("--strict", "del-flows", "br0", drop)
+	w.must(err)
+	send(c, a)
+	check("a single rule again")
+	_, err = w.OVS("set", "port", "v3", "external_ids:xdp-offload=off")
+	w.must(err)
+	w.refused("br0/v3")
+	check("a port has left")
+	send(a, b)
+	check("frames without it")
+}

@@ -37,7 +37,7 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
+	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|CountsOutliveRules|" +
 	"DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Modes|" +
 	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|PublishStatus|RuleChange|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|" +
 	"SpanningTree|SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
