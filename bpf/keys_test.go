@@ -185,7 +185,7 @@ func TestRandomKeys(t *testing.T) {
 	w := keyWorld(t)
 	rng := seeded(t)
 	seen := make(map[string]int)
-	for n := range 20_000 {
+	for n := range often(20_000) {
 		b := randomKeyFrame(rng)
 		key, sure := referenceKey(b)
 		exact := []ListRule{{Value: key, Mask: every, Verdict: VerdictDrop}, matchAll}
@@ -247,7 +247,7 @@ func TestRandomLists(t *testing.T) {
 	rng := seeded(t)
 	seen := make(map[Verdict]int)
 	both := 0
-	for n := range 6000 {
+	for n := range often(6000) {
 		var b []byte
 		sure := false
 		var key ovs.Fields
@@ -312,4 +312,12 @@ func TestRandomLists(t *testing.T) {
 	if both < 500 || min(seen[VerdictPass], seen[VerdictNormal], seen[VerdictDrop]) < 500 {
 		t.Errorf("verdicts %v, %d by both lists", seen, both)
 	}
+}
+
+// often is how often a random test tries, a fifth in short mode.
+func often(n int) int {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
 }
