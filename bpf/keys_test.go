@@ -208,7 +208,7 @@ func TestRandomKeys(t *testing.T) {
 	}
 	t.Logf("%v", seen)
 	for _, kind := range []string{"unsure", "some bits", "TCP", "UDP", "SCTP", "ICMP", "ICMPv6", "first fragment", "later fragment", "ARP", "tagged", "other"} {
-		if seen[kind] < 50 {
+		if seen[kind] < often(50) {
 			t.Errorf("%q came %d times", kind, seen[kind])
 		}
 	}
@@ -309,7 +309,7 @@ func TestRandomLists(t *testing.T) {
 		seen[want]++
 	}
 	t.Logf("%v, %d by both lists", seen, both)
-	if both < 500 || min(seen[VerdictPass], seen[VerdictNormal], seen[VerdictDrop]) < 500 {
+	if both < often(500) || min(seen[VerdictPass], seen[VerdictNormal], seen[VerdictDrop]) < often(500) {
 		t.Errorf("verdicts %v, %d by both lists", seen, both)
 	}
 }
