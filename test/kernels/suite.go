@@ -37,10 +37,11 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|CountsOutliveRules|" +
-	"DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Modes|" +
-	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|Policing|PortOff|PortTarget|PublishStatus|RuleChange|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|" +
-	"SpanningTree|SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
+	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
+	"CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|" +
+	"MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|" +
+	"PublishStatus|RuleChange|RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|" +
+	"SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
 	"TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
@@ -49,13 +50,10 @@ const anyKernel = "^Test(" +
 // version is in the other suites above all, which run on every kernel.
 var anyVersion = []string{
 	"TestFloodsAreTheSame", "TestVLANModes",
-	"TestPortBits", "TestFramesLeftToOVS",
-	"TestNewVM", "TestRuleClosesLane",
 	"TestActiveBackupBond", "TestBalanceTCPBond",
-	"TestVswitchdRestarts", "TestPortRetagged",
-	"TestStationMoves", "TestOfctlPortConfig",
-	"TestMirrors", "TestTakeover",
-	"TestSLBBond", "TestAcrossVLANs",
+	"TestVswitchdRestarts", "TestFramesLeftToOVS",
+	"TestStationMoves", "TestAcrossVLANs",
+	"TestSLBBond", "TestTakeover",
 	"TestProtectedPorts", "TestFloodVLANs",
 	"TestFinishedChecksums", "TestTrafficWhileDaemonEnds",
 	"TestFrozenDaemon", "TestTapQueueFull",
