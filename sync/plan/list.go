@@ -85,6 +85,8 @@ func (k ListKey) Compare(l ListKey) int {
 // String names the list for messages.
 func (k ListKey) String() string {
 	switch k.Kind {
+	case 0:
+		return "none"
 	case DestinationRules:
 		return fmt.Sprintf("rules of %s for %s", k.Bridge, k.Dst)
 	case Addresses:

@@ -254,6 +254,10 @@ func FuzzBuild(f *testing.F) {
 		if json.Unmarshal(text, &in) != nil {
 			return
 		}
+		for name, l := range in.Links { // as the host reads them
+			l.Name = name
+			in.Links[name] = l
+		}
 		in.Policy.KeepAlive = max(in.Policy.KeepAlive, 0) // as the daemon checks it
 		if _, wrong := check(&in, known); wrong != "" {
 			t.Error(wrong)
