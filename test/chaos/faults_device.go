@@ -60,7 +60,8 @@ var deviceFaults = []fault{
 				if _, err := ns.Exec(context.Background(), "ip", "link", "set", "v2", "netns", r.Hypervisor.Name); err != nil {
 					return err
 				}
-				return errors.Join(r.Hypervisor.SetLink("v2", true, 0), r.replug("v2"))
+				// OVS, which has seen it down, may put it down again when it leaves the port.
+				return errors.Join(r.Hypervisor.SetLink("v2", true, 0), r.replug("v2"), r.Hypervisor.SetLink("v2", true, 0))
 			})
 		},
 	},
