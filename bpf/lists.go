@@ -129,8 +129,8 @@ func (t *listTable) free(n int) (span, bool) {
 
 // PutList writes a list in the place of what had its name. Rules of ports name it
 // from SetRule on; a list of DestinationRules is in force at once, for the ports
-// whose rule is Scoped. What the former list has counted is told by ListCounts
-// until SettleLists.
+// whose rule is Scoped. What the former list has counted is lost: ListCounts tells
+// before.
 func (l *Lane) PutList(k ListKey, rules []ListRule) error {
 	t := l.lists
 	if len(rules) > MaxList {
@@ -149,10 +149,8 @@ func (l *Lane) PutList(k ListKey, rules []ListRule) error {
 	for i, r := range rules {
 		t.rules[s.first+i] = r.pack(l)
 	}
-	for n := range t.counts {
-		if at := n % len(t.rules); at >= s.first && at < s.first+s.count {
-			t.counts[n].Frames, t.counts[n].Bytes = 0, 0
-		}
+	for base := 0; base < len(t.counts); base += len(t.rules) {
+		clear(t.counts[base+s.first:][:s.count])
 	}
 	if k.Kind == DestinationRules {
 		if err := l.leaveLists(); err != nil {
