@@ -43,6 +43,9 @@ type Flow struct {
 	Packets, Bytes uint64
 	// Used is the time since the last of them, in milliseconds, or Never.
 	Used time.Duration
+	// Match is the class of frames of the flow. When Lane is nil it is what was
+	// read of it, perhaps not all: zero values are what was not.
+	Match Key
 	// Lane is the flow for the lane, nil when it stays with OVS.
 	Lane *LaneFlow
 	// Refusal is why it stays with OVS, "" when Lane is set. Detail is the part
@@ -125,11 +128,13 @@ func parseLine(line string, names names) (Flow, error) {
 	}
 	r.readMatch(attributes)
 	r.readActions(steps)
+	r.lane.InPort = names.one(r.lane.InPort)
+	f.Match = r.lane.Key
 	if r.reason != "" {
 		f.Refusal, f.Detail = r.reason, r.detail
 		return f, nil
 	}
-	r.lane.InPort, r.lane.Output = names.one(r.lane.InPort), names.one(r.lane.Output)
+	r.lane.Output = names.one(r.lane.Output)
 	f.Lane = &r.lane
 	return f, nil
 }

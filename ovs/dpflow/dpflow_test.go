@@ -112,7 +112,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []Flow{{UFID: id[5:], Packets: 1, Bytes: 60, Used: 201 * time.Millisecond, Lane: &tt.want}}
+			want := []Flow{{UFID: id[5:], Packets: 1, Bytes: 60, Used: 201 * time.Millisecond, Match: tt.want.Key, Lane: &tt.want}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -22,6 +22,8 @@ type Op struct {
 	Port plan.Port
 	// Row is the row of MarkRow, DeleteRow and PutRow.
 	Row plan.Row
+	// Flow is the flow of DeleteFlow and PutFlow.
+	Flow plan.Flow
 	// List is the list of DeleteList and PutList.
 	List plan.List
 }
@@ -33,6 +35,8 @@ type Kind int
 const (
 	// ClosePort lets frames from the port pass, and sends none to it.
 	ClosePort Kind = iota
+	// DeleteFlow takes a flow out: its frames pass.
+	DeleteFlow
 	// MarkRow lets frames from and to the station pass.
 	MarkRow
 	// DeleteRow takes a row out.
@@ -49,14 +53,18 @@ const (
 	SetRule
 	// PutRow writes a row, unmarked.
 	PutRow
+	// PutFlow writes a flow that is not there.
+	PutFlow
 )
 
 // String returns the step for logs.
 func (o Op) String() string {
-	names := [...]string{"close port", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row"}
+	names := [...]string{"close port", "delete flow", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row", "put flow"}
 	switch o.Kind {
 	case DeleteList, PutList:
 		return fmt.Sprintf("%s %s", names[o.Kind], o.List.Key)
+	case DeleteFlow, PutFlow:
+		return fmt.Sprintf("%s %s", names[o.Kind], o.Flow.FlowKey)
 	case MarkRow, DeleteRow, PutRow:
 		return fmt.Sprintf("%s %s VLAN %d %s", names[o.Kind], o.Row.Bridge, o.Row.VLAN, o.Row.MAC)
 	}
@@ -67,7 +75,7 @@ func (o Op) String() string {
 // A port of have whose device is gone must be left out of have.Ports with its
 // rows, or be given as gone.
 func Ops(have, want plan.Tables) []Op {
-	var steps [PutRow + 1][]Op
+	var steps [PutFlow + 1][]Op
 	add := func(o Op) { steps[o.Kind] = append(steps[o.Kind], o) }
 
 	// stays tells that rows may go on pointing at a device.
@@ -123,6 +131,21 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: PutList, List: w})
 		}
 	}
+	for _, h := range have.Flows {
+		w := want.Flow(h.FlowKey)
+		same := w != nil && *w == h && stays[h.IfIndex] && stays[h.Egress]
+		if !same {
+			add(Op{Kind: DeleteFlow, Flow: h})
+		}
+		if w != nil && !same {
+			add(Op{Kind: PutFlow, Flow: *w})
+		}
+	}
+	for _, w := range want.Flows {
+		if have.Flow(w.FlowKey) == nil {
+			add(Op{Kind: PutFlow, Flow: w})
+		}
+	}
 	var ops []Op
 	for _, s := range steps {
 		ops = append(ops, s...)
@@ -165,6 +188,14 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 	}
 	if o.Kind == PutRow {
 		next.Rows = append(next.Rows, o.Row)
+	}
+	for _, f := range t.Flows {
+		if gone := o.Kind == RemovePort && (f.IfIndex == o.Port.IfIndex || f.Egress == o.Port.IfIndex); f.FlowKey != o.Flow.FlowKey && !gone {
+			next.Flows = append(next.Flows, f)
+		}
+	}
+	if o.Kind == PutFlow {
+		next.Flows = append(next.Flows, o.Flow)
 	}
 	for _, l := range t.Lists {
 		if l.Key != o.List.Key {

@@ -2,15 +2,20 @@
 
 package plan
 
-import "github.com/ovs-xdp/ovs-xdp/ovs"
+import (
+	"cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
 
 // Frame is what a decision depends on, but for the payload: the frame is taken
 // for IPv4 or IPv6 with a finished checksum.
 type Frame struct {
 	// IfIndex is the device that the frame came from.
 	IfIndex int
-	// VID is that of the frame's 802.1Q tag; 0 when it has none.
+	// VID and PCP are those of the frame's 802.1Q tag; VID 0 when it has none.
 	VID      ovs.VLAN
+	PCP      uint8
 	Src, Dst ovs.MAC
 	// Len is in bytes, Ethernet header included, tag not.
 	Len int
@@ -26,8 +31,9 @@ type Frame struct {
 type Verdict struct {
 	// IfIndex is the device that the frame is redirected to; 0 passes it.
 	IfIndex int
-	// VID is the tag that it leaves with; 0 for none.
+	// VID is the tag that it leaves with, 0 for none, and PCP its priority.
 	VID ovs.VLAN
+	PCP uint8
 	// Reason names the branch as the program counts it: "lane", "would", or
 	// why the frame passed.
 	Reason string
@@ -49,6 +55,9 @@ func (t *Tables) Decide(f Frame) Verdict {
 	bundle := f.IfIndex
 	if in.Rule.Bundle != 0 {
 		bundle = in.Rule.Bundle
+	}
+	if in.Rule.Flows {
+		return t.decideFlow(in, bundle, f)
 	}
 	left := t.ruling(in.Rule, f)
 	if left.drops && in.Rule.Observe {
@@ -114,9 +123,55 @@ func (t *Tables) Decide(f Frame) Verdict {
 	case in.Rule.Observe:
 		return pass("would")
 	}
-	v := Verdict{IfIndex: out.IfIndex, VID: vlan, Reason: "lane"}
+	v := Verdict{IfIndex: out.IfIndex, VID: vlan, PCP: f.PCP, Reason: "lane"}
 	if out.Rule.VLANMode == Access || (out.Rule.VLANMode == NativeUntagged && vlan == out.Rule.VID) {
-		v.VID = 0
+		v.VID, v.PCP = 0, 0
+	}
+	return v
+}
+
+// decideFlow is Decide for a frame from a port whose frames flows decide.
+func (t *Tables) decideFlow(in *Port, bundle int, f Frame) Verdict {
+	if f.Src.IsGroup() {
+		return pass("group-source")
+	}
+	key := FlowKey{IfIndex: f.IfIndex, Tagged: f.VID != 0, FromVID: f.VID, FromPCP: f.PCP, EtherType: cmp.Or(f.Carries.EtherType, typeIPv4), Src: f.Src, Dst: f.Dst}
+	src, dst := t.Row(Key{in.Rule.InDomain(), 0, f.Src}), t.Row(Key{in.Rule.InDomain(), 0, f.Dst})
+	switch {
+	case src == nil:
+		return pass("new-source")
+	case src.IfIndex != bundle || src.Moved:
+		return pass("moved-source")
+	case f.Dst.IsGroup():
+		return pass("group")
+	case !in.Rule.Ingress:
+		return pass("port-closed")
+	}
+	flow := t.Flow(key)
+	switch {
+	case flow == nil:
+		return pass("no-flow")
+	case dst == nil || !dst.Target:
+		return pass("unknown")
+	case dst.Moved || dst.IfIndex != flow.Egress:
+		return pass("moved")
+	}
+	out := t.Port(flow.Egress)
+	switch {
+	case out == nil:
+		return pass("no-device")
+	case !out.Rule.Egress || out.Rule.InDomain() != in.Rule.InDomain():
+		return pass("egress-closed")
+	case out.Loses:
+		return pass("loses-frames")
+	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:
+		return pass("too-long")
+	case in.Rule.Observe:
+		return pass("would")
+	}
+	v := Verdict{IfIndex: out.IfIndex, VID: f.VID, PCP: f.PCP, Reason: "lane"}
+	if flow.Tag != KeepTag {
+		v.VID, v.PCP = flow.VID, flow.PCP
 	}
 	return v
 }

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
+)
+
+// flowPort is a port of a bridge that uses flows.
+type flowPort struct {
+	*lanePort
+	bridge string
+	// domain is Rule.InDomain of its devices.
+	domain string
+	keys   bridgeKeys
+	// tag is Port:tag, the VLAN that its untagged frames are chosen by.
+	tag       ovs.VLAN
+	keepAlive time.Duration
+}
+
+// flowRule is the rule of a port whose frames flows decide: how it carries VLANs
+// is in them.
+func (b *builder) flowRule(r Rule) Rule {
+	r = Rule{Bridge: r.Bridge, Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Flows: true, VLANs: ovs.AllVLANs()}
+	if b.lane.domain != r.Bridge {
+		r.Domain = b.lane.domain
+	}
+	return r
+}
+
+// noteFlowPorts keeps the ports of a bridge, by OpenFlow port, for flows.
+func (b *builder) noteFlowPorts(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePort, keepAlive time.Duration) {
+	for i := range br.Ports {
+		p := &br.Ports[i]
+		if len(p.Interfaces) != 1 {
+			continue
+		}
+		lp := ports[uint32(p.Interfaces[0].OFPort)]
+		if lp == nil || lp.subject != br.Name+"/"+p.Name {
+			continue
+		}
+		fp := flowPort{lanePort: lp, bridge: br.Name, domain: b.lane.domain, keys: keys, keepAlive: keepAlive}
+		if p.Tag != nil {
+			fp.tag = *p.Tag
+		}
+		b.flowPorts[p.Interfaces[0].Name] = fp
+	}
+}
+
+// flows turns megaflows into flows, and into rows of the stations that they are
+// for.
+func (b *builder) flows(s *ovs.Snapshot, lanes []lane) {
+	domains := make(map[string][]dpflow.Flow)
+	var order []string
+	for i := range s.Bridges {
+		if l := &lanes[i]; l.Lane == FlowLane {
+			if _, ok := domains[l.domain]; !ok {
+				order = append(order, l.domain)
+			}
+			domains[l.domain] = append(domains[l.domain], b.policy.Flows[s.Bridges[i].Name]...)
+		}
+	}
+	for _, domain := range order {
+		b.domainFlows(domain, domains[domain])
+	}
+	b.fitFlows()
+}
+
+// domainFlows is flows for the megaflows of one domain.
+func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
+	at := placesOf(megaflows)
+	chosen := make(map[FlowKey]Flow)
+	unclear := make(map[FlowKey]bool)
+	for i := range megaflows {
+		f := &megaflows[i]
+		in, ok := b.flowPorts[f.Match.InPort]
+		if !ok || in.domain != domain || f.Refusal == dpflow.Fragments || f.Refusal == dpflow.Recirculated {
+			continue // fragments pass; what has been recirculated was decided before
+		}
+		flow, ok := b.flow(in, f)
+		for _, d := range in.devices {
+			if !d.Rule.Ingress {
+				continue
+			}
+			flow.IfIndex, flow.KeepAlive = d.IfIndex, in.keepAlive
+			was, twice := chosen[flow.FlowKey]
+			if !ok || twice && was != flow { // OVS treats a part of the class otherwise
+				unclear[flow.FlowKey] = true
+			} else {
+				chosen[flow.FlowKey] = flow
+			}
+		}
+	}
+	stations := make(map[ovs.MAC]bool)
+	for key, flow := range chosen {
+		if unclear[key] {
+			continue
+		}
+		b.Tables.Flows = append(b.Tables.Flows, flow)
+		stations[key.Src], stations[key.Dst] = true, true
+	}
+	for mac := range stations {
+		if p, ok := b.flowPorts[at.place(mac)]; ok && p.domain == domain {
+			b.Tables.Rows = append(b.Tables.Rows, Row{Key: Key{Bridge: domain, MAC: mac}, IfIndex: p.devices[0].IfIndex, Target: true})
+		}
+	}
+}
+
+// flow makes the flow of a megaflow from a port, of which the caller fills in the
+// device and the interval; false when frames of its key stay with OVS.
+func (b *builder) flow(in flowPort, f *dpflow.Flow) (Flow, bool) {
+	m := &f.Match
+	flow := Flow{FlowKey: FlowKey{EtherType: m.EtherType, Src: m.Src, Dst: m.Dst, Tagged: m.Tag.Present, FromVID: m.Tag.VID, FromPCP: m.Tag.PCP}}
+	l := f.Lane
+	if l == nil {
+		return flow, false
+	}
+	out, ok := b.flowPorts[l.Output]
+	vlan, left := in.tag, flow.FromVID
+	if flow.Tagged {
+		vlan = flow.FromVID
+	}
+	switch {
+	case l.Pop && l.Push.Present:
+		flow.Tag, left = SetTag, l.Push.VID
+	case l.Pop:
+		flow.Tag, left = PopTag, 0
+	case l.Push.Present:
+		flow.Tag, left = PushTag, l.Push.VID
+	}
+	if flow.VID, flow.PCP = l.Push.VID, l.Push.PCP; left == 0 && ok {
+		left = out.tag
+	}
+	switch {
+	case !ok || out.domain != in.domain || out.subject == in.subject:
+	case flow.Tagged && (m.Tag.VIDMask != dpflow.ExactVID || flow.FromVID == 0), l.Push.Present && l.Push.VID == 0:
+		// Tags that stand for several, and priority tags.
+	case m.Src == m.Dst || m.Src.IsZero() || m.Dst.IsZero() || m.Src.IsGroup() || m.Dst.IsGroup():
+	case in.keys.offload == On && out.keys.offload == Observe:
+		// What would take the lane is counted where frames come from.
+	case !chosen(m.Src, in.keys, out.keys) || !chosen(m.Dst, in.keys, out.keys):
+	case !in.keys.vlans.Has(vlan) || !out.keys.vlans.Has(left):
+	default:
+		flow.Egress = out.devices[0].IfIndex
+		return flow, true
+	}
+	return flow, false
+}
+
+// chosen tells whether a station is one that the lane is for, on both bridges.
+func chosen(m ovs.MAC, in, out bridgeKeys) bool {
+	return inCanary(m, in.canary) && inCanary(m, out.canary)
+}
+
+// places says where stations are, by megaflows: the Interface:name of the ports that
+// frames to a station go to, and from it come from.
+type places struct{ to, from map[ovs.MAC]map[string]bool }
+
+func placesOf(megaflows []dpflow.Flow) places {
+	p := places{to: make(map[ovs.MAC]map[string]bool), from: make(map[ovs.MAC]map[string]bool)}
+	note := func(at map[ovs.MAC]map[string]bool, m ovs.MAC, port string) {
+		if at[m] == nil {
+			at[m] = make(map[string]bool)
+		}
+		at[m][port] = true
+	}
+	for i := range megaflows {
+		if l := megaflows[i].Lane; l != nil {
+			note(p.to, l.Dst, l.Output)
+			note(p.from, l.Src, l.InPort)
+		}
+	}
+	return p
+}
+
+// place is where a station is: where frames to it go, or else where those from it
+// come from; "" when they don't agree. After a move megaflows from the old place
+// live on until they are idle, those to it do not.
+func (p places) place(m ovs.MAC) string {
+	ports := p.to[m]
+	if len(ports) == 0 {
+		ports = p.from[m]
+	}
+	if len(ports) != 1 {
+		return ""
+	}
+	for name := range ports {
+		return name
+	}
+	return ""
+}
+
+// fitFlows leaves out flows beyond the room in the kernel's table, and counts them.
+// No port takes the room of another that needs no more than its share.
+func (b *builder) fitFlows() {
+	room, flows := b.policy.FlowRows, b.Tables.Flows
+	slices.SortFunc(flows, func(x, y Flow) int { return x.Compare(y.FlowKey) })
+	if room <= 0 || len(flows) <= room {
+		return
+	}
+	need := make(map[int]int)
+	for _, f := range flows {
+		need[f.IfIndex]++
+	}
+	share := shares(need, room)
+	b.Tables.Flows = slices.DeleteFunc(flows, func(f Flow) bool {
+		share[f.IfIndex]--
+		return share[f.IfIndex] < 0
+	})
+	b.UnfitFlows = len(flows) - len(b.Tables.Flows)
+}
