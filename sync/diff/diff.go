@@ -53,7 +53,7 @@ const (
 	SetRule
 	// PutRow writes a row, unmarked.
 	PutRow
-	// PutFlow writes a flow that is not there.
+	// PutFlow writes a flow that is not there, or has another interval.
 	PutFlow
 )
 
@@ -133,11 +133,14 @@ func Ops(have, want plan.Tables) []Op {
 	}
 	for _, h := range have.Flows {
 		w := want.Flow(h.FlowKey)
-		same := w != nil && *w == h && stays[h.IfIndex] && stays[h.Egress]
-		if !same {
+		ages := h // the interval alone changes nothing that a frame meets
+		if w != nil {
+			ages.KeepAlive = w.KeepAlive
+		}
+		if w == nil || *w != ages || !stays[h.IfIndex] || !stays[h.Egress] {
 			add(Op{Kind: DeleteFlow, Flow: h})
 		}
-		if w != nil && !same {
+		if w != nil && (*w != h || !stays[h.IfIndex] || !stays[h.Egress]) {
 			add(Op{Kind: PutFlow, Flow: *w})
 		}
 	}

@@ -89,6 +89,17 @@ func (r random) want() plan.Tables {
 	if r.odds(2) {
 		t.Lists = r.lists()
 	}
+	if r.odds(3) { // a domain of bridges that use flows
+		for i := range t.Ports {
+			rule := &t.Ports[i].Rule
+			*rule = plan.Rule{Bridge: rule.Bridge, Watch: true, Ingress: true, Egress: true, Flows: true, Domain: "br0", VLANs: ovs.AllVLANs(), MaxFrame: 1514}
+		}
+		for _, n := range stations {
+			if len(t.Ports) > 0 {
+				put(&t, row(n, "br0", 0, pick(r, t.Ports...).IfIndex))
+			}
+		}
+	}
 	for range r.IntN(60) {
 		r.putFlow(&t)
 	}
@@ -289,7 +300,7 @@ func checkStep(state *plan.Tables, o Op) string {
 			return fmt.Sprintf("%v: the flow is not there", o)
 		}
 	case PutFlow:
-		if flow != nil || state.Port(o.Flow.IfIndex) == nil || state.Port(o.Flow.Egress) == nil {
+		if flow != nil && flow.KeepAlive == o.Flow.KeepAlive || state.Port(o.Flow.IfIndex) == nil || state.Port(o.Flow.Egress) == nil {
 			return fmt.Sprintf("%v: the flow is there, or one of its ports is not", o)
 		}
 	case ClosePort, RemovePort, SetRule:

@@ -56,26 +56,20 @@ func (t *Tables) Decide(f Frame) Verdict {
 	if in.Rule.Bundle != 0 {
 		bundle = in.Rule.Bundle
 	}
-	if in.Rule.Flows {
-		return t.decideFlow(in, bundle, f)
-	}
 	left := t.ruling(in.Rule, f)
 	if left.drops && in.Rule.Observe {
 		return pass("would")
 	} else if left.drops {
 		return Verdict{Reason: left.reason, Drops: true}
 	}
-	vlan := f.VID
-	if vlan == 0 {
-		vlan = in.Rule.VID
-	}
-	if (in.Rule.VLANMode == Access && f.VID != 0) || !in.Rule.VLANs.Has(vlan) {
+	vlan, ok := vlanOf(in.Rule, f)
+	if !ok {
 		return pass("vlan")
 	}
 	if f.Src.IsGroup() {
 		return pass("group-source")
 	}
-	src := t.Row(Key{in.Rule.Bridge, vlan, f.Src})
+	src := t.Row(Key{in.Rule.InDomain(), vlan, f.Src})
 	switch {
 	case src == nil:
 		return pass("new-source")
@@ -96,7 +90,13 @@ func (t *Tables) Decide(f Frame) Verdict {
 	case src.Mirrored:
 		return pass("mirrored")
 	}
-	dst := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
+	var flow *Flow
+	if in.Rule.Flows {
+		if flow = t.Flow(f.class(bundle)); flow == nil {
+			return pass("no-flow")
+		}
+	}
+	dst := t.Row(Key{in.Rule.InDomain(), vlan, f.Dst})
 	switch {
 	case dst == nil || !dst.Target:
 		return pass("unknown")
@@ -104,6 +104,8 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("moved")
 	case dst.IfIndex == bundle:
 		return pass("hairpin")
+	case flow != nil && flow.Egress != dst.IfIndex:
+		return pass("stale-flow")
 	}
 	out := t.Port(dst.IfIndex)
 	if out != nil && out.Rule.Legs != [Legs]int{} {
@@ -112,7 +114,7 @@ func (t *Tables) Decide(f Frame) Verdict {
 	switch {
 	case out == nil:
 		return pass("no-device")
-	case !out.Rule.Egress || out.Rule.Bridge != in.Rule.Bridge:
+	case !out.Rule.Egress || out.Rule.InDomain() != in.Rule.InDomain():
 		return pass("egress-closed")
 	case out.Loses:
 		return pass("loses-frames")
@@ -120,58 +122,39 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("protected")
 	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:
 		return pass("too-long")
-	case in.Rule.Observe:
+	case in.Rule.Observe, flow != nil && out.Rule.Observe:
 		return pass("would")
 	}
 	v := Verdict{IfIndex: out.IfIndex, VID: vlan, PCP: f.PCP, Reason: "lane"}
+	if flow != nil {
+		if v.VID = f.VID; flow.Tag != KeepTag {
+			v.VID, v.PCP = flow.VID, flow.PCP
+		}
+		return v
+	}
 	if out.Rule.VLANMode == Access || (out.Rule.VLANMode == NativeUntagged && vlan == out.Rule.VID) {
 		v.VID, v.PCP = 0, 0
 	}
 	return v
 }
 
-// decideFlow is Decide for a frame from a port whose frames flows decide.
-func (t *Tables) decideFlow(in *Port, bundle int, f Frame) Verdict {
-	if f.Src.IsGroup() {
-		return pass("group-source")
+// vlanOf is the VLAN that the stations of a frame are looked for in; false when
+// the frame passes.
+func vlanOf(in Rule, f Frame) (ovs.VLAN, bool) {
+	if in.Flows {
+		return 0, true
 	}
-	key := FlowKey{IfIndex: f.IfIndex, Tagged: f.VID != 0, FromVID: f.VID, FromPCP: f.PCP, EtherType: cmp.Or(f.Carries.EtherType, typeIPv4), Src: f.Src, Dst: f.Dst}
-	src, dst := t.Row(Key{in.Rule.InDomain(), 0, f.Src}), t.Row(Key{in.Rule.InDomain(), 0, f.Dst})
-	switch {
-	case src == nil:
-		return pass("new-source")
-	case src.IfIndex != bundle || src.Moved:
-		return pass("moved-source")
-	case f.Dst.IsGroup():
-		return pass("group")
-	case !in.Rule.Ingress:
-		return pass("port-closed")
+	vlan := f.VID
+	if vlan == 0 {
+		vlan = in.VID
 	}
-	flow := t.Flow(key)
-	switch {
-	case flow == nil:
-		return pass("no-flow")
-	case dst == nil || !dst.Target:
-		return pass("unknown")
-	case dst.Moved || dst.IfIndex != flow.Egress:
-		return pass("moved")
+	return vlan, !(in.VLANMode == Access && f.VID != 0) && in.VLANs.Has(vlan)
+}
+
+// class is the key of the frame's flow, from a port whose rows name bundle.
+func (f Frame) class(bundle int) FlowKey {
+	return FlowKey{
+		IfIndex: bundle, Tagged: f.VID != 0, FromVID: f.VID, FromPCP: f.PCP,
+		EtherType: cmp.Or(f.Carries.EtherType, typeIPv4), Src: f.Src, Dst: f.Dst,
 	}
-	out := t.Port(flow.Egress)
-	switch {
-	case out == nil:
-		return pass("no-device")
-	case !out.Rule.Egress || out.Rule.InDomain() != in.Rule.InDomain():
-		return pass("egress-closed")
-	case out.Loses:
-		return pass("loses-frames")
-	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:
-		return pass("too-long")
-	case in.Rule.Observe:
-		return pass("would")
-	}
-	v := Verdict{IfIndex: out.IfIndex, VID: f.VID, PCP: f.PCP, Reason: "lane"}
-	if flow.Tag != KeepTag {
-		v.VID, v.PCP = flow.VID, flow.PCP
-	}
-	return v
 }

@@ -29,7 +29,8 @@ type Flow struct {
 
 // FlowKey names a class of frames: as they are on the wire.
 type FlowKey struct {
-	// IfIndex is the device that they come from.
+	// IfIndex is the device that they come from; of a Linux bond the bond, not its
+	// slaves.
 	IfIndex int
 	// Tagged tells that they have an 802.1Q tag, FromVID and FromPCP which; both
 	// are 0 without one.

@@ -22,6 +22,11 @@ type flowPort struct {
 	keepAlive time.Duration
 }
 
+// admits tells whether frames from the port may take the lane.
+func (p flowPort) admits() bool {
+	return slices.ContainsFunc(p.devices, func(d Port) bool { return d.Rule.Ingress })
+}
+
 // flowRule is the rule of a port whose frames flows decide: how it carries VLANs
 // is in them.
 func (b *builder) flowRule(r Rule) Rule {
@@ -82,17 +87,11 @@ func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
 			continue // fragments pass; what has been recirculated was decided before
 		}
 		flow, ok := b.flow(in, f)
-		for _, d := range in.devices {
-			if !d.Rule.Ingress {
-				continue
-			}
-			flow.IfIndex, flow.KeepAlive = d.IfIndex, in.keepAlive
-			was, twice := chosen[flow.FlowKey]
-			if !ok || twice && was != flow { // OVS treats a part of the class otherwise
-				unclear[flow.FlowKey] = true
-			} else {
-				chosen[flow.FlowKey] = flow
-			}
+		was, twice := chosen[flow.FlowKey]
+		if !ok || twice && was != flow { // OVS treats a part of the class otherwise
+			unclear[flow.FlowKey] = true
+		} else {
+			chosen[flow.FlowKey] = flow
 		}
 	}
 	stations := make(map[ovs.MAC]bool)
@@ -110,11 +109,14 @@ func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
 	}
 }
 
-// flow makes the flow of a megaflow from a port, of which the caller fills in the
-// device and the interval; false when frames of its key stay with OVS.
+// flow makes the flow of a megaflow from a port; false when frames of its key stay
+// with OVS.
 func (b *builder) flow(in flowPort, f *dpflow.Flow) (Flow, bool) {
 	m := &f.Match
-	flow := Flow{FlowKey: FlowKey{EtherType: m.EtherType, Src: m.Src, Dst: m.Dst, Tagged: m.Tag.Present, FromVID: m.Tag.VID, FromPCP: m.Tag.PCP}}
+	flow := Flow{KeepAlive: in.keepAlive, FlowKey: FlowKey{
+		IfIndex: in.devices[0].IfIndex, Tagged: m.Tag.Present, FromVID: m.Tag.VID, FromPCP: m.Tag.PCP,
+		EtherType: m.EtherType, Src: m.Src, Dst: m.Dst,
+	}}
 	l := f.Lane
 	if l == nil {
 		return flow, false
@@ -136,12 +138,10 @@ func (b *builder) flow(in flowPort, f *dpflow.Flow) (Flow, bool) {
 		left = out.tag
 	}
 	switch {
-	case !ok || out.domain != in.domain || out.subject == in.subject:
+	case !in.admits() || !ok || out.domain != in.domain || out.subject == in.subject:
 	case flow.Tagged && (m.Tag.VIDMask != dpflow.ExactVID || flow.FromVID == 0), l.Push.Present && l.Push.VID == 0:
 		// Tags that stand for several, and priority tags.
 	case m.Src == m.Dst || m.Src.IsZero() || m.Dst.IsZero() || m.Src.IsGroup() || m.Dst.IsGroup():
-	case in.keys.offload == On && out.keys.offload == Observe:
-		// What would take the lane is counted where frames come from.
 	case !chosen(m.Src, in.keys, out.keys) || !chosen(m.Dst, in.keys, out.keys):
 	case !in.keys.vlans.Has(vlan) || !out.keys.vlans.Has(left):
 	default:

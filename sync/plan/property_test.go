@@ -122,8 +122,6 @@ func checkFlows(res *Result) string {
 			return fmt.Sprintf("flow %v points at no port", f)
 		case !in.Rule.Flows || !out.Rule.Flows || in.Rule.InDomain() != out.Rule.InDomain():
 			return fmt.Sprintf("flow %v is between %+v and %+v", f, in.Rule, out.Rule)
-		case !in.Rule.Observe && out.Rule.Observe:
-			return fmt.Sprintf("flow %v leads from a bridge that is on to one that observes", f)
 		case f.KeepAlive <= 0 || f.KeepAlive > in.Rule.KeepAlive:
 			return fmt.Sprintf("flow %v has a keep-alive interval of %v", f, f.KeepAlive)
 		case f.Tagged != (f.Tag == PopTag || f.Tag == SetTag) && f.Tag != KeepTag, f.Tagged && f.FromVID == 0, (f.Tag == PushTag || f.Tag == SetTag) != (f.VID != 0):
