@@ -42,7 +42,9 @@ type picture struct {
 	snap    *ovs.Snapshot
 	// unwatched says why the rules of a bridge can't be watched, by Bridge:name.
 	unwatched map[string]error
-	err       error
+	// dump is what was read of megaflows, nil for nothing.
+	dump *dump
+	err  error
 }
 
 // staleFor is how long looks may be thrown away, one after the other, before
@@ -101,6 +103,9 @@ func (s *session) soon(d time.Duration) {
 // sources costs a fifth of a core at most.
 func (s *session) arm(timer *time.Timer) {
 	at := s.due
+	if dump := s.mega.nextDump(); !dump.IsZero() && (at.IsZero() || dump.Before(at)) {
+		at = dump
+	}
 	if next := s.stations.next(); !next.IsZero() {
 		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
 			next = pause
@@ -135,11 +140,19 @@ func (s *session) look() {
 	}
 	// A rule is watched before it is read, or its change would be missed.
 	p.unwatched, p.err = s.watchFlows()
+	var dump []string
+	if due := s.mega.nextDump(); !due.IsZero() && !p.started.Before(due) {
+		dump = s.mega.bridges
+	}
+	epoch := s.mega.epoch
 	s.readers.Go(func() {
 		if p.err == nil {
 			ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
 			defer cancel()
 			p.snap, p.err = s.read(ctx)
+			if p.err == nil && dump != nil {
+				p.dump = s.readMegaflows(ctx, dump, epoch)
+			}
 		}
 		select {
 		case s.results <- p:
@@ -219,7 +232,16 @@ func (s *session) install(p picture) error {
 	if err != nil {
 		return err
 	}
+	for bridge := range p.unwatched {
+		if s.mega.reach[bridge] && s.mega.flows != nil {
+			s.unsettle()
+		}
+	}
+	dumped := s.takeDump(p.dump)
 	result := plan.Build(snap, links, s.policy(snap))
+	if s.noteFlowBridges(snap, &result) {
+		dumped, result = false, plan.Build(snap, links, s.policy(snap))
+	}
 	s.in.recall(result.Tables)
 	s.in.forget(snap)
 	have, sightings, err := s.in.have()
@@ -229,16 +251,23 @@ func (s *session) install(p picture) error {
 	now := time.Now()
 	s.stations.marked(sightings, now)
 	for _, e := range s.inbox.drain(s.lane) {
-		s.stations.sighted(e, now)
+		s.sighted(e, now)
 	}
-	early := false
+	early, fresh, domains := false, false, flowDomains(&result.Tables)
 	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
+		fresh = fresh || o.Kind == diff.PutFlow
+		if !dumped && overtaken(o, domains) {
+			return true
+		}
 		elsewhere := o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
 		early = early || elsewhere
 		return elsewhere
 	}))
 	if early {
 		s.soon(learns / 3) // until OVS must have learned
+	}
+	if dumped {
+		s.mega.found(fresh)
 	}
 	s.confirm(out)
 	s.stations.looked(p.started, func(k bpf.Key) bool {
@@ -289,7 +318,7 @@ func (s *session) confirm(out outcome) {
 		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
 			elsewhere[e.Key] = true
 		}
-		s.stations.sighted(e, now)
+		s.sighted(e, now)
 	}
 	for _, k := range out.put {
 		if elsewhere[k] || !s.lane.Confirm(k) {

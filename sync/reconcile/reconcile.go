@@ -147,7 +147,7 @@ func newDaemon(cfg Config, lane *bpf.Lane, h *host.Host) *Daemon {
 		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
 		refused:  make(map[int]refusedDevice),
 		losses:   losses{devices: make(map[int]*loss)},
-		inbox:    inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
+		inbox:    inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1), noFlow: make(chan struct{}, 1)},
 		compiler: make(compiler),
 		hand:     handover{requests: make(chan handRequest)},
 		view:     View{Why: "starting"},
