@@ -360,7 +360,12 @@ func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[stri
 	if len(out.unlisted) > 0 {
 		s.log.Warn("no room for OpenFlow rules in one piece: ports that need them stay with OVS (see --rule-rows)", "lists", len(out.unlisted))
 	}
-	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, full
+	fullFlows := result.UnfitFlows + out.fullFlows
+	if fullFlows > 0 && s.view.FullFlows == 0 {
+		s.log.Warn("the table of flows is full: more of them stay with OVS (see --flow-rows)", "flows", fullFlows)
+	}
+	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full, s.view.FullFlows = snap, result, links, full, fullFlows
+	s.view.NoFlows = s.mega.missing()
 }
 
 // open opens the lane after a look that began at started, or keeps it open. A

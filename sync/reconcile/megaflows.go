@@ -140,6 +140,17 @@ func (m *megaflows) nextDump() time.Time {
 	return m.due
 }
 
+// missing says why no megaflow is known, "" when what there is is.
+func (m *megaflows) missing() string {
+	switch {
+	case len(m.bridges) == 0 || m.flows != nil:
+		return ""
+	case m.failed != nil:
+		return m.failed.Error()
+	}
+	return "OVS may have changed what it does with frames, and is being asked"
+}
+
 // dump is what came of reading megaflows.
 type dump struct {
 	epoch int

@@ -114,8 +114,12 @@ type View struct {
 	Result plan.Result
 	// Links are the devices of that moment by name.
 	Links map[string]plan.Link
-	// Full counts stations that found no place in the FDB, in the last look.
-	Full int
+	// Full counts stations that found no place in the FDB, in the last look, and
+	// FullFlows flows.
+	Full, FullFlows int
+	// NoFlows says why nothing is known of what OVS does with frames of bridges that
+	// use flows, "" when it is.
+	NoFlows string
 	// Looks counts looks at OVS, Failures those that failed.
 	Looks, Failures uint64
 }
