@@ -277,7 +277,7 @@ func (s *session) install(p picture) error {
 	s.noteRefused(out, links)
 	s.blind, s.bonds = blindSpots(snap, &result, links), bondsOf(snap)
 	s.publish(snap, result, links, out)
-	s.reviewSuspicion(&result.Tables, p.started)
+	s.reviewSuspicion(&result.Tables, p.started, dumped)
 	if out.err != nil {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
 	}
