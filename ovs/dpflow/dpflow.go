@@ -46,6 +46,9 @@ type Flow struct {
 	// Match is the class of frames of the flow. When Lane is nil it is what was
 	// read of it, perhaps not all: zero values are what was not.
 	Match Key
+	// Again tells that the frames have been through the datapath before (recirc_id),
+	// which has sent them there by another flow of the same class.
+	Again bool
 	// Lane is the flow for the lane, nil when it stays with OVS.
 	Lane *LaneFlow
 	// Refusal is why it stays with OVS, "" when Lane is set. Detail is the part
@@ -129,7 +132,7 @@ func parseLine(line string, names names) (Flow, error) {
 	r.readMatch(attributes)
 	r.readActions(steps)
 	r.lane.InPort = names.one(r.lane.InPort)
-	f.Match = r.lane.Key
+	f.Match, f.Again = r.lane.Key, r.again
 	if r.reason != "" {
 		f.Refusal, f.Detail = r.reason, r.detail
 		return f, nil

@@ -201,7 +201,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s: %v", line, err)
 				continue
 			}
-			if f := got[0]; f.Lane != nil || f.Refusal != want || f.Detail != shorten(tt.detail) || f.Packets != 1 {
+			if f := got[0]; f.Lane != nil || f.Refusal != want || f.Detail != shorten(tt.detail) || f.Packets != 1 || f.Again != (want == Recirculated) {
 				t.Errorf("%s:\nrefused for %q (%s), want %q (%s)", line, f.Refusal, f.Detail, want, tt.detail)
 			}
 		}

@@ -110,6 +110,7 @@ type reading struct {
 	lane   LaneFlow
 	reason Reason // the first one
 	detail string
+	again  bool // Flow.Again
 }
 
 func (r *reading) refuse(why Reason, text string) {

@@ -77,13 +77,12 @@ func (b *builder) flows(s *ovs.Snapshot, lanes []lane) {
 
 // domainFlows is flows for the megaflows of one domain.
 func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
-	at := placesOf(megaflows)
 	chosen := make(map[FlowKey]Flow)
 	unclear := make(map[FlowKey]bool)
 	for i := range megaflows {
 		f := &megaflows[i]
 		in, ok := b.flowPorts[f.Match.InPort]
-		if !ok || in.domain != domain || f.Refusal == dpflow.Fragments || f.Refusal == dpflow.Recirculated {
+		if !ok || in.domain != domain || f.Refusal == dpflow.Fragments || f.Again {
 			continue // fragments pass; what has been recirculated was decided before
 		}
 		flow, ok := b.flow(in, f)
@@ -94,19 +93,14 @@ func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
 			chosen[flow.FlowKey] = flow
 		}
 	}
-	stations := make(map[ovs.MAC]bool)
+	at := stationsOf(domain)
 	for key, flow := range chosen {
-		if unclear[key] {
-			continue
-		}
-		b.Tables.Flows = append(b.Tables.Flows, flow)
-		stations[key.Src], stations[key.Dst] = true, true
-	}
-	for mac := range stations {
-		if p, ok := b.flowPorts[at.place(mac)]; ok && p.domain == domain {
-			b.Tables.Rows = append(b.Tables.Rows, Row{Key: Key{Bridge: domain, MAC: mac}, IfIndex: p.devices[0].IfIndex, Target: true})
+		if !unclear[key] {
+			b.Tables.Flows = append(b.Tables.Flows, flow)
+			at.note(flow)
 		}
 	}
+	b.Tables.Rows = append(b.Tables.Rows, at.rows()...)
 }
 
 // flow makes the flow of a megaflow from a port; false when frames of its key stay
@@ -154,44 +148,6 @@ func (b *builder) flow(in flowPort, f *dpflow.Flow) (Flow, bool) {
 // chosen tells whether a station is one that the lane is for, on both bridges.
 func chosen(m ovs.MAC, in, out bridgeKeys) bool {
 	return inCanary(m, in.canary) && inCanary(m, out.canary)
-}
-
-// places says where stations are, by megaflows: the Interface:name of the ports that
-// frames to a station go to, and from it come from.
-type places struct{ to, from map[ovs.MAC]map[string]bool }
-
-func placesOf(megaflows []dpflow.Flow) places {
-	p := places{to: make(map[ovs.MAC]map[string]bool), from: make(map[ovs.MAC]map[string]bool)}
-	note := func(at map[ovs.MAC]map[string]bool, m ovs.MAC, port string) {
-		if at[m] == nil {
-			at[m] = make(map[string]bool)
-		}
-		at[m][port] = true
-	}
-	for i := range megaflows {
-		if l := megaflows[i].Lane; l != nil {
-			note(p.to, l.Dst, l.Output)
-			note(p.from, l.Src, l.InPort)
-		}
-	}
-	return p
-}
-
-// place is where a station is: where frames to it go, or else where those from it
-// come from; "" when they don't agree. After a move megaflows from the old place
-// live on until they are idle, those to it do not.
-func (p places) place(m ovs.MAC) string {
-	ports := p.to[m]
-	if len(ports) == 0 {
-		ports = p.from[m]
-	}
-	if len(ports) != 1 {
-		return ""
-	}
-	for name := range ports {
-		return name
-	}
-	return ""
 }
 
 // fitFlows leaves out flows beyond the room in the kernel's table, and counts them.

@@ -132,7 +132,7 @@ func (r random) megaflows(s *ovs.Snapshot, names []string) map[string][]dpflow.F
 				}
 			}
 			if r.odds(8) {
-				f.Refusal = pick(r, dpflow.Conntrack, dpflow.Fragments, dpflow.Recirculated)
+				f.Refusal, f.Again = pick(r, dpflow.Conntrack, dpflow.Fragments), r.odds(3)
 				all[s.Bridges[i].Name] = append(all[s.Bridges[i].Name], f)
 				continue
 			}

@@ -199,7 +199,7 @@ func (s *session) condemn(bridge, detail, text string, now time.Time) {
 	s.log.Error("audit: the lane of the bridge is closed, since OVS would do something else (see offload/show)", "bridge", bridge, "found", detail)
 	s.closeBridge(bridge)
 	if s.mega.reach[bridge] {
-		s.unsettle()
+		s.unsettle("the audit has closed " + bridge)
 	}
 	s.soon(0)
 }

@@ -234,7 +234,7 @@ func (s *session) install(p picture) error {
 	}
 	for bridge := range p.unwatched {
 		if s.mega.reach[bridge] && s.mega.flows != nil {
-			s.unsettle()
+			s.unsettle("rules of " + bridge + " can't be watched")
 		}
 	}
 	dumped := s.takeDump(p.dump)
@@ -268,6 +268,7 @@ func (s *session) install(p picture) error {
 	}
 	if dumped {
 		s.mega.found(fresh)
+		s.log.Debug("megaflows were read", "took", p.dump.cost, "flows", len(result.Tables.Flows), "new", fresh)
 	}
 	s.confirm(out)
 	s.stations.looked(p.started, func(k bpf.Key) bool {

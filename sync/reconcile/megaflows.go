@@ -61,7 +61,10 @@ func newMegaflows() megaflows {
 }
 
 // unsettle takes all flows out of use: OVS may do something else from now on.
-func (s *session) unsettle() {
+func (s *session) unsettle(why string) {
+	if s.mega.settled {
+		s.log.Debug("flows are out of use until OVS has revalidated its megaflows", "reason", why)
+	}
 	s.mega.epoch++
 	s.mega.flows, s.mega.settled = nil, false
 	if !s.watching() {
@@ -228,7 +231,7 @@ func (s *session) noteFlowBridges(snap *ovs.Snapshot, result *plan.Result) bool 
 		return false
 	}
 	s.mega.bridges, s.mega.reach = bridges, reach
-	s.unsettle()
+	s.unsettle("other bridges use flows")
 	s.soon(0) // to watch those that are new
 	return true
 }

@@ -136,7 +136,7 @@ func (s *session) run() error {
 			s.churn[bridge] = true
 			s.closeBridge(bridge)
 			if s.mega.reach[bridge] {
-				s.unsettle()
+				s.unsettle("an OpenFlow rule of " + bridge + " has changed")
 			}
 			s.observer.Forget(bridge)
 			s.soon(s.churnPause())
@@ -252,8 +252,9 @@ const _ = uint(lease - ovsdb.NoticedWithin)
 // closeFirst closes what a change of the database or of a device forbids,
 // before OVS is asked for all the rest.
 func (s *session) closeFirst() {
-	if s.watching() {
-		return // the other daemon does
+	if s.watching() { // the other daemon does
+		s.unsettle("something has changed")
+		return
 	}
 	view := s.View()
 	snap, err := s.db.Read()
@@ -277,7 +278,7 @@ func (s *session) closeFirst() {
 		return
 	}
 	if s.changedBehind(snap, links) {
-		s.unsettle()
+		s.unsettle("the database or a device has changed")
 	}
 	have, _, err := s.in.have()
 	if err != nil {

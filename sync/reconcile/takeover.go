@@ -121,8 +121,8 @@ func (s *session) succeed(p picture) error {
 		s.soon(minBackoff)
 		return nil
 	}
-	if ready, err := s.readyWithFlows(p); !ready || err != nil {
-		return err
+	if !s.readyWithFlows(p) {
+		return nil
 	}
 	var st state
 	if err := s.prior.call(s.ctx, &st, "takeover/take"); err != nil {
@@ -166,22 +166,18 @@ const flowsPatience = 5 * time.Second
 
 // readyWithFlows tells whether a picture has all that the tables should hold, flows
 // included: without, they would be taken out until they are known.
-func (s *session) readyWithFlows(p picture) (bool, error) {
+func (s *session) readyWithFlows(p picture) bool {
 	dumped := s.takeDump(p.dump)
-	links, err := s.readLinks(p.started)
-	if err != nil {
-		return false, err
-	}
-	result := plan.Build(p.snap, links, s.policy(p.snap))
+	// Devices do not matter here, and look different while the other one has them.
+	result := plan.Build(p.snap, nil, s.policy(p.snap))
 	if s.noteFlowBridges(p.snap, &result) {
 		dumped = false
 	}
 	if len(s.mega.bridges) == 0 || dumped || time.Since(s.prior.since) > flowsPatience {
-		return true, nil
+		return true
 	}
-	s.publish(p.snap, result, links, outcome{})
 	s.soon(minBackoff)
-	return false, nil
+	return false
 }
 
 // inherit makes this process the writer of the tables.

@@ -51,7 +51,7 @@ func megaflow(ctx context.Context, rundir, bridge string, f plan.Frame, inPort s
 		m := &flows[i].Match
 		switch {
 		case m.InPort != inPort || m.Dst != f.Dst || m.Tag.Present != (f.VID != 0) || m.Tag.VID != f.VID&m.Tag.VIDMask,
-			flows[i].Refusal == dpflow.Recirculated || flows[i].Refusal == dpflow.Fragments:
+			flows[i].Again || flows[i].Refusal == dpflow.Fragments:
 		case found == nil, m.Src == f.Src && found.Match.Src != f.Src:
 			found = &flows[i]
 		}

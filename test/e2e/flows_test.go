@@ -3,7 +3,8 @@
 package e2e
 
 import (
-	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,170 +12,6 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
-
-// pair is a world with two bridges as Neutron makes them: local VLANs on br-int,
-// the provider's on br-ex.
-type pair struct {
-	*world
-	vm1, vm2, vm3, uplink *lab.Port
-	// far is the address of a machine behind the uplink.
-	far ovs.MAC
-}
-
-// intRules and exRules are those of br-int and br-ex: network 1 is VLAN 100 of the
-// provider, network 2 is VLAN 200.
-var (
-	intRules = []string{
-		"priority=65535,dl_vlan=4095,actions=drop",
-		"priority=3,in_port=100,dl_vlan=100,actions=mod_vlan_vid:1,resubmit(,58)",
-		"priority=3,in_port=100,dl_vlan=200,actions=mod_vlan_vid:2,resubmit(,58)",
-		"priority=2,in_port=100,actions=drop",
-		"priority=0,actions=resubmit(,58)",
-		"table=58,priority=0,actions=resubmit(,60)",
-		"table=60,priority=3,actions=NORMAL",
-	}
-	exRules = []string{
-		"priority=4,in_port=100,dl_vlan=1,actions=mod_vlan_vid:100,NORMAL",
-		"priority=4,in_port=100,dl_vlan=2,actions=mod_vlan_vid:200,NORMAL",
-		"priority=2,in_port=100,actions=drop",
-		"priority=0,actions=NORMAL",
-	}
-)
-
-func newPair(t *testing.T, args ...string) *pair {
-	t.Helper()
-	w := &world{Lab: lab.NewT(t), t: t}
-	w.must(w.AddBridge("br0")) // without ports: what is asked of every world
-	for _, b := range []string{"br-int", "br-ex"} {
-		w.must(w.AddBridge(b, "fail_mode=secure"))
-	}
-	p := &pair{world: w}
-	p.vm1 = w.portOn("br-int", (*lab.Lab).AddTap, "vm1", lab.PortOptions{Columns: []string{"tag=1"}})
-	p.vm2 = w.portOn("br-int", (*lab.Lab).AddVeth, "vm2", lab.PortOptions{Columns: []string{"tag=2"}})
-	p.vm3 = w.portOn("br-int", (*lab.Lab).AddVeth, "vm3", lab.PortOptions{Columns: []string{"tag=1"}})
-	p.uplink = w.portOn("br-ex", (*lab.Lab).AddVeth, "uplink", lab.PortOptions{})
-	p.far = w.NewMAC()
-	_, err := w.OVS("add-port", "br-int", "int-br-ex", "--", "set", "interface", "int-br-ex", "type=patch", "options:peer=phy-br-ex", "ofport_request=100",
-		"--", "add-port", "br-ex", "phy-br-ex", "--", "set", "interface", "phy-br-ex", "type=patch", "options:peer=int-br-ex", "ofport_request=100")
-	w.must(err)
-	p.rules("br-int", intRules...)
-	p.rules("br-ex", exRules...)
-	w.start(args...)
-	return p
-}
-
-// rules replaces the OpenFlow rules of a bridge.
-func (p *pair) rules(bridge string, rules ...string) {
-	p.t.Helper()
-	_, err := p.Ofctl("-O", "OpenFlow13", "del-flows", bridge)
-	p.must(err)
-	for _, r := range rules {
-		_, err := p.Ofctl("-O", "OpenFlow13", "add-flow", bridge, r)
-		p.must(err)
-	}
-}
-
-// key sets a key of bridges and waits until they are in the state.
-func (p *pair) key(key, state string, bridges ...string) {
-	p.t.Helper()
-	for _, b := range bridges {
-		_, err := p.OVS("set", "bridge", b, "external_ids:"+key)
-		p.must(err)
-	}
-	p.eventually(func() error {
-		s, err := p.Status()
-		if err != nil {
-			return err
-		}
-		for _, name := range bridges {
-			if b, err := s.Bridge(name); err != nil || b.State != state {
-				return fmt.Errorf("%s: %v, %+v, want %s", name, err, b, state)
-			}
-		}
-		return nil
-	})
-}
-
-// taken sends bursts of a frame until they take the lane, each of which must arrive
-// whole, as want.
-func (p *pair) taken(from, to *lab.Port, b, want []byte) {
-	p.t.Helper()
-	var last paths
-	p.must(lab.Eventually(settle, func() error {
-		got, path := p.send(from, b, to.Name)
-		p.arrivals(got, map[string][]byte{to.Name: want})
-		const keepAlive = 4
-		if last = path; path.lane < burst-keepAlive || path.lane+path.passed != burst || len(path.sent) != 1 || path.sent[to.Name] != path.lane {
-			return fmt.Errorf("%s to %s should take the lane: %s", from.Name, to.Name, path)
-		}
-		return nil
-	}))
-	p.t.Logf("%s to %s: %s", from.Name, to.Name, last)
-}
-
-// left sends a burst of a frame, none of which may take the lane, and which arrives
-// as want at a port, or nowhere.
-func (p *pair) left(from, to *lab.Port, b, want []byte) {
-	p.t.Helper()
-	expect, names := map[string][]byte{}, []string{}
-	if to != nil {
-		expect[to.Name] = want
-		names = append(names, to.Name)
-	}
-	got, path := p.send(from, b, names...)
-	p.arrivals(got, expect)
-	if path.lane != 0 {
-		p.t.Errorf("%s should go by OVS: %s", from.Name, path)
-	}
-}
-
-// greet has OVS learn all stations.
-func (p *pair) greet() {
-	p.t.Helper()
-	for _, vm := range []*lab.Port{p.vm1, p.vm2, p.vm3} {
-		p.must(vm.Send(frame.UDP4(frame.Broadcast, vm.MAC)))
-	}
-	for _, vlan := range []ovs.VLAN{100, 200} {
-		p.must(p.uplink.Send(frame.UDP4(frame.Broadcast, p.far, frame.OnVLAN(vlan))))
-	}
-	p.drain(quiet)
-}
-
-// out is a frame of a VM to the far machine, as it leaves the VM and arrives at the
-// uplink; in is one the other way.
-func (p *pair) out(vm *lab.Port, vlan ovs.VLAN, make func(dst, src ovs.MAC, opts ...frame.Option) []byte) (b, want []byte) {
-	return make(p.far, vm.MAC), make(p.far, vm.MAC, frame.OnVLAN(vlan))
-}
-
-func (p *pair) in(vm *lab.Port, vlan ovs.VLAN, make func(dst, src ovs.MAC, opts ...frame.Option) []byte) (b, want []byte) {
-	return make(vm.MAC, p.far, frame.OnVLAN(vlan)), make(vm.MAC, p.far)
-}
-
-func (p *pair) runPair(name string, fn func(p *pair)) {
-	p.run(name, func(w *world) {
-		sub := *p
-		sub.world = w
-		fn(&sub)
-	})
-}
-
-// allTaken checks that all that should takes the lane.
-func (p *pair) allTaken() {
-	p.t.Helper()
-	p.greet()
-	for _, c := range []struct {
-		vm   *lab.Port
-		vlan ovs.VLAN
-		make func(dst, src ovs.MAC, opts ...frame.Option) []byte
-	}{{p.vm1, 100, frame.UDP4}, {p.vm1, 100, frame.UDP6}, {p.vm2, 200, frame.TCP4}} {
-		b, want := p.out(c.vm, c.vlan, c.make)
-		p.taken(c.vm, p.uplink, b, want)
-		b, want = p.in(c.vm, c.vlan, c.make)
-		p.taken(p.uplink, c.vm, b, want)
-	}
-	b := frame.UDP4(p.vm3.MAC, p.vm1.MAC)
-	p.taken(p.vm1, p.vm3, b, b)
-}
 
 // VMs of provider networks, on bridges whose rules rewrite tags and which patch ports
 // join, take the lane with the tags that OVS gives their frames.
@@ -189,9 +26,150 @@ func TestFlows(t *testing.T) {
 		p.left(p.vm1, p.uplink, b, want)
 		p.left(p.uplink, nil, frame.UDP4(p.vm1.MAC, p.far, frame.OnVLAN(300)), nil)
 	})
-	time.Sleep(12 * time.Second) // longer than OVS keeps a megaflow that is not used
-	p.runPair("still there", func(p *pair) {
-		b, want := p.out(p.vm1, 100, frame.UDP4)
-		p.taken(p.vm1, p.uplink, b, want)
+	p.runPair("what is shown", func(p *pair) {
+		p.flowsAre("the tags of both directions", func(flows []flow) bool {
+			out := flow{"br-int", "vm1", 0, "0x0800", p.vm1.MAC.String(), p.far.String(), "uplink", 100}
+			in := flow{"br-ex", "uplink", 100, "0x0800", p.far.String(), p.vm1.MAC.String(), "vm1", 0}
+			return slices.Contains(flows, out) && slices.Contains(flows, in)
+		})
+		for _, c := range []struct {
+			args []string
+			want []string
+		}{
+			{[]string{"flows", "br-int"}, []string{"uplink", "100", p.vm1.MAC.String()}},
+			{[]string{"status", "br-int"}, []string{"follows OVS's flows: by rule", " flows\n"}},
+			{[]string{"why", "br-int", "vm1", "0", p.far.String()}, []string{"express lane, to uplink with tag 100"}},
+			{[]string{"why", "br-ex", "uplink", "100", p.vm1.MAC.String()}, []string{"express lane, to vm1 untagged"}},
+		} {
+			text, err := p.Ctl(c.args...)
+			p.must(err)
+			for _, want := range c.want {
+				if !strings.Contains(text, want) {
+					p.t.Errorf("ovs-xdpctl %v: %q is not in\n%s", c.args, want, text)
+				}
+			}
+		}
 	})
+	p.runPair("used for longer than OVS keeps what is not", func(p *pair) {
+		b, _ := p.in(p.vm1, 100, frame.UDP4)
+		before := p.counts()
+		stop := p.stream(p.uplink, b)
+		for began := time.Now(); time.Since(began) < 13*time.Second; { // max-idle is 10 s
+			p.drain(time.Millisecond)
+		}
+		n := uint64(stop())
+		path := before.to(p.counts(), "uplink")
+		p.drain(quiet)
+		// A keep-alive frame of the flow and one of its source each 2.5 s.
+		if path.passed > 20*uint64(lab.Patience()) || path.lane+path.passed != n {
+			p.t.Errorf("of %d frames in 13 s: %s", n, path)
+		}
+	})
+	if a := p.audit("br-int"); a.Agreed == 0 || a.Mismatches > 0 && a.Agreed < a.Mismatches {
+		t.Errorf("the audit: %+v", a)
+	}
 }
+
+// A security group is connection tracking, which is not for the lane: why says so.
+func TestFlowsSecurityGroup(t *testing.T) {
+	p := newPair(t)
+	p.rules("br-int", append([]string{
+		"table=60,priority=10,ip,dl_src=" + p.vm1.MAC.String() + ",actions=ct(table=61,zone=1)",
+		"table=61,priority=2,ip,ct_state=+trk,actions=ct(commit,zone=1),NORMAL",
+	}, intRules...)...)
+	p.key("xdp-offload=on", "on", "br-int", "br-ex")
+	p.greet()
+	b, want := p.out(p.vm2, 200, frame.UDP4)
+	p.taken(p.vm2, p.uplink, b, want)
+	b, want = p.out(p.vm1, 100, frame.UDP4)
+	p.left(p.vm1, p.uplink, b, want)
+	p.must(p.vm1.Send(b))
+	text, err := p.Ctl("why", "br-int", "vm1", "0", p.far.String())
+	p.must(err)
+	if !strings.Contains(text, "by OVS") || !strings.Contains(text, "conntrack (ct(zone=1)") {
+		t.Errorf("why:\n%s", text)
+	}
+	if text, err = p.Ctl("why", "br-int", "vm3", "0", p.far.String()); err != nil || !strings.Contains(text, "OVS has no megaflow for such frames now") {
+		t.Errorf("why of frames that never came: %v\n%s", err, text)
+	}
+}
+
+// The lane that a bridge uses can be forced.
+func TestFlowsForced(t *testing.T) {
+	p := newPair(t)
+	p.key("xdp-offload=on", "on", "br-int", "br-ex")
+	p.allTaken()
+	p.key("xdp-lane=fdb", "refused", "br-int")
+	b, want := p.out(p.vm1, 100, frame.UDP4)
+	p.left(p.vm1, p.uplink, b, want)
+	b, want = p.in(p.vm1, 100, frame.UDP4)
+	p.left(p.uplink, p.vm1, b, want)
+	p.key("xdp-lane=auto", "on", "br-int")
+	p.allTaken()
+	p.key("xdp-lane=both", "off", "br-int")
+	b, want = p.in(p.vm1, 100, frame.UDP4)
+	p.left(p.uplink, p.vm1, b, want)
+	if s, err := p.Status(); err != nil || !strings.Contains(strings.Join(bridgeOf(s, "br-int").Errors, " "), "want auto, fdb or flows") {
+		t.Errorf("%v: %+v", err, s)
+	}
+}
+
+func bridgeOf(s lab.Status, name string) lab.BridgeStatus {
+	b, _ := s.Bridge(name)
+	return b
+}
+
+// A bridge that needs no flows may use them.
+func TestFlowsOfNormal(t *testing.T) {
+	w := newWorld(t)
+	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
+	p := &pair{world: w}
+	w.keepsMegaflows = true
+	w.set("external_ids:xdp-lane=flows")
+	w.mode("on")
+	w.hello(a)
+	w.hello(b)
+	p.taken(a.port, b.port, a.frameTo(b.mac), a.frameTo(b.mac))
+	p.taken(b.port, a.port, b.frameTo(a.mac), b.frameTo(a.mac))
+	w.set("external_ids:xdp-lane=auto")
+	w.keepsMegaflows = false
+	w.announce(a, "lane")
+	w.announce(b, "lane")
+	w.laneBetween(a, b)
+}
+
+// Only frames between ports of bridges that both ask for the lane take it; where one
+// of them only observes, they are counted.
+func TestFlowsOfOneBridge(t *testing.T) {
+	p := newPair(t)
+	p.key("xdp-offload=on", "on", "br-int")
+	p.greet()
+	inside := frame.UDP4(p.vm3.MAC, p.vm1.MAC)
+	p.taken(p.vm1, p.vm3, inside, inside)
+	b, want := p.out(p.vm1, 100, frame.UDP4)
+	p.left(p.vm1, p.uplink, b, want)
+	p.key("xdp-offload=observe", "observe", "br-ex")
+	in, wantIn := p.in(p.vm1, 100, frame.UDP4)
+	for _, c := range []struct {
+		from, to *lab.Port
+		b, want  []byte
+	}{{p.vm1, p.uplink, b, want}, {p.uplink, p.vm1, in, wantIn}} {
+		p.eventually(func() error {
+			got, path := p.send(c.from, c.b, c.to.Name)
+			p.arrivals(got, map[string][]byte{c.to.Name: c.want})
+			if path.lane > 0 || path.would < burst-4 {
+				return &unexpected{c.from.Name, path}
+			}
+			return nil
+		})
+	}
+	p.taken(p.vm1, p.vm3, inside, inside)
+}
+
+// unexpected tells of frames that took another way than they should.
+type unexpected struct {
+	from string
+	path paths
+}
+
+func (u *unexpected) Error() string { return "frames from " + u.from + ": " + u.path.String() }
