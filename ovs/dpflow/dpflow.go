@@ -52,9 +52,11 @@ type Flow struct {
 	// Lane is the flow for the lane, nil when it stays with OVS.
 	Lane *LaneFlow
 	// Refusal is why it stays with OVS, "" when Lane is set. Detail is the part
-	// of the text that is to blame, for people.
+	// of the text that is to blame, for people. Also has further reasons, as far as
+	// the text was read.
 	Refusal Reason
 	Detail  string
+	Also    []Reason
 }
 
 // Parse reads the reply of "dpif/dump-flows -m --names BRIDGE"
@@ -134,7 +136,7 @@ func parseLine(line string, names names) (Flow, error) {
 	r.lane.InPort = names.one(r.lane.InPort)
 	f.Match, f.Again = r.lane.Key, r.again
 	if r.reason != "" {
-		f.Refusal, f.Detail = r.reason, r.detail
+		f.Refusal, f.Detail, f.Also = r.reason, r.detail, r.also
 		return f, nil
 	}
 	r.lane.Output = names.one(r.lane.Output)

@@ -30,11 +30,7 @@ func (p flowPort) admits() bool {
 // flowRule is the rule of a port whose frames flows decide: how it carries VLANs
 // is in them.
 func (b *builder) flowRule(r Rule) Rule {
-	r = Rule{Bridge: r.Bridge, Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Flows: true, VLANs: ovs.AllVLANs()}
-	if b.lane.domain != r.Bridge {
-		r.Domain = b.lane.domain
-	}
-	return r
+	return Rule{Bridge: r.Bridge, Domain: b.lane.domain, Watch: r.Watch, Ingress: r.Ingress, Egress: r.Egress, Flows: true, VLANs: ovs.AllVLANs()}
 }
 
 // noteFlowPorts keeps the ports of a bridge, by OpenFlow port, for flows.

@@ -33,7 +33,8 @@ type lane struct {
 	Lane
 	// why says so, for people.
 	why string
-	// domain is the first of the bridges that share their flows with it.
+	// domain is named after the first of the bridges that share their flows with it;
+	// no bridge has a slash in its name.
 	domain string
 	// forgets is after how long OVS may forget what it has decided for frames of
 	// its flows.
@@ -52,7 +53,7 @@ func (b *builder) lanes(s *ovs.Snapshot, keys []bridgeKeys) []lane {
 	lanes := make([]lane, len(s.Bridges))
 	for i := range s.Bridges {
 		br, l := &s.Bridges[i], &lanes[i]
-		l.domain = br.Name
+		l.domain = br.Name + "/flows"
 		if keys[i].offload == Off {
 			continue
 		}

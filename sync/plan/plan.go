@@ -57,7 +57,8 @@ type Policy struct {
 // DefaultKeepAlive is the keep-alive interval without a flag.
 const DefaultKeepAlive = 5 * time.Second
 
-// MaxBridges is how many bridges can be on the lane at once.
+// MaxBridges is how many bridges can be on the lane at once; one that uses flows
+// counts twice.
 const MaxBridges = 15
 
 // State is how a bridge stands.
@@ -125,7 +126,7 @@ type builder struct {
 	policy  Policy
 	links   map[string]Link
 	devices map[int]string // ifindex -> the port that has it
-	bridges int            // on the lane
+	bridges int            // numbers of those on the lane
 	lane    lane           // of the bridge at hand
 	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
 	openFlow *openFlow
@@ -154,8 +155,12 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, l lan
 	if slices.ContainsFunc(b.Bridges, func(other Bridge) bool { return other.Name == br.Name && other.State != StateOff }) {
 		b.refuse(br.Name, TooManyBridges, "there is another bridge of this name")
 	}
-	if len(b.Refusals) == before && b.bridges == MaxBridges {
-		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
+	numbers := 1
+	if l.Lane == FlowLane { // its domain, and its name, of lists
+		numbers = 2
+	}
+	if len(b.Refusals) == before && b.bridges+numbers > MaxBridges {
+		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once; one that uses flows counts twice", MaxBridges)
 	}
 	if refused := b.Refusals[before:]; len(refused) > 0 {
 		out.State = StateRefused
@@ -165,7 +170,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, l lan
 		}
 	}
 
-	b.bridges++
+	b.bridges += numbers
 	b.lane = l
 	if len(br.FloodVLANs) > 0 && l.Lane != FlowLane {
 		flood := ovs.VLANs(br.FloodVLANs...)

@@ -61,7 +61,7 @@ type Rule struct {
 	// Bridge is Bridge:name.
 	Bridge string
 	// Domain is that of rows of the port's stations, Key.Bridge, when it is not
-	// Bridge: bridges that share their flows have that of the first of them.
+	// Bridge: that of flows, which bridges share.
 	Domain string
 	// Flows tells that flows decide about frames from the port. All rows of its
 	// domain are in VLAN 0 then.

@@ -5,6 +5,7 @@ package report
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
@@ -20,6 +21,8 @@ type Megaflow struct {
 	// its text.
 	Reason string `json:"reason"`
 	Detail string `json:"detail"`
+	// Also has further reasons.
+	Also []string `json:"also,omitempty"`
 }
 
 // flowFrame makes the frame that Why is about on a bridge that uses flows: from a
@@ -47,22 +50,40 @@ func megaflow(ctx context.Context, rundir, bridge string, f plan.Frame, inPort s
 		return nil, ovs.MAC{}, err
 	}
 	var found *dpflow.Flow
+	best := 0
 	for i := range flows {
 		m := &flows[i].Match
-		switch {
-		case m.InPort != inPort || m.Dst != f.Dst || m.Tag.Present != (f.VID != 0) || m.Tag.VID != f.VID&m.Tag.VIDMask,
-			flows[i].Again || flows[i].Refusal == dpflow.Fragments:
-		case found == nil, m.Src == f.Src && found.Match.Src != f.Src:
-			found = &flows[i]
+		if m.InPort != inPort || m.Tag.Present != (f.VID != 0) || m.Tag.VID != f.VID&m.Tag.VIDMask || flows[i].Again || flows[i].Refusal == dpflow.Fragments {
+			continue
+		}
+		fits := 2 + fit(m.Dst, f.Dst, 3) + fit(m.Src, f.Src, 1)
+		if fit(m.Dst, f.Dst, 3) >= 0 && fits > best {
+			found, best = &flows[i], fits
 		}
 	}
-	switch {
-	case found == nil:
+	if found == nil {
 		return nil, ovs.MAC{}, nil
-	case found.Lane == nil:
-		return &Megaflow{Reason: string(found.Refusal), Detail: found.Detail}, found.Match.Src, nil
 	}
-	return &Megaflow{Detail: found.Lane.String()}, found.Match.Src, nil
+	out := &Megaflow{Reason: string(found.Refusal), Detail: found.Detail}
+	for _, reason := range found.Also {
+		out.Also = append(out.Also, string(reason))
+	}
+	if found.Lane != nil {
+		out.Detail = found.Lane.String()
+	}
+	return out, found.Match.Src, nil
+}
+
+// fit tells how well an address that was read of a flow fits, its weight at most; 0
+// for one that does not count in the flow, and -1 for another one.
+func fit(read, want ovs.MAC, weight int) int {
+	switch read {
+	case want:
+		return weight
+	case ovs.MAC{}:
+		return 0
+	}
+	return -1
 }
 
 // explainFlow says why the lane has no flow for a frame.
@@ -76,5 +97,8 @@ func (w *Why) explainFlow(err error) {
 		w.Detail = "OVS has a megaflow that the lane has not, or whose port or stations are not on it: " + w.Megaflow.Detail
 	default:
 		w.Detail = fmt.Sprintf("OVS's megaflow for such frames stays with OVS: %s (%s)", w.Megaflow.Reason, w.Megaflow.Detail)
+		if also := strings.Join(w.Megaflow.Also, ", "); also != "" {
+			w.Detail += ", " + also
+		}
 	}
 }

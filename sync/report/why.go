@@ -137,7 +137,7 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 		if lp.Rule.Flows && (w.Reason == "no-flow" || w.Reason == "new-source") {
 			var src ovs.MAC
 			w.Megaflow, src, err = megaflow(ctx, r.Rundir, bridge, frame, iface.Name)
-			if w.explainFlow(err); w.Megaflow != nil && w.Src != src {
+			if w.explainFlow(err); w.Megaflow != nil && w.Src != src && !src.IsZero() {
 				w.Src, frame.Src = src, src
 				w.Trace = r.trace(ctx, bridge, iface.OFPort, frame)
 			}
