@@ -146,6 +146,11 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 	return vlan != 0;
 }
 
+static __always_inline bool by_flows(const struct port_rule *in)
+{
+	return __builtin_expect(in->flags & RULE_FLOWS, 0);
+}
+
 static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
 					       struct route *route, bool beside)
@@ -182,7 +187,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		if (left >= REASON_DROPPED)
 			return in.flags & RULE_OBSERVE ? REASON_WOULD : left;
 	}
-	if (!(in.flags & RULE_FLOWS) && !frame_vlan(p, &in, f, &vlan))
+	if (!by_flows(&in) && !frame_vlan(p, &in, f, &vlan))
 		return REASON_VLAN;
 	domain = (in.domain & DOMAIN_BRIDGE) | vlan;
 
@@ -233,7 +238,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	/* Where flows decide, OVS has one for exactly this frame, and has seen it
 	 * used lately. */
-	if (in.flags & RULE_FLOWS) {
+	if (by_flows(&in)) {
 		if (frame_in_pieces(ctx, f))
 			return REASON_FRAGMENT;
 		place = flow_find(f, bundle, &flow);
@@ -254,7 +259,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	/* A station that was seen elsewhere takes all flows to it out of use. */
-	if ((in.flags & RULE_FLOWS) && dst.row.slot != flow.flow.slot)
+	if (by_flows(&in) && dst.row.slot != flow.flow.slot)
 		return REASON_STALE_FLOW;
 	dst_slot = dst.row.slot;
 	target = bpf_map_lookup_elem(&ports, &dst_slot);
@@ -286,12 +291,12 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_CHECKSUM;
 
 	/* Flows lead from bridge to bridge, and each may be in observe mode. */
-	if ((in.flags & RULE_FLOWS ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
+	if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
 		return REASON_WOULD;
 	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
 		return REASON_POLICED;
 	route->slot = dst_slot;
-	if (in.flags & RULE_FLOWS) {
+	if (by_flows(&in)) {
 		route->tci = flow.flow.tci;
 		route->tag = flow.flow.flags & FLOW_TAG;
 		return REASON_LANE;
