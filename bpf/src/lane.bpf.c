@@ -157,9 +157,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 {
 	struct port_rule in, out;
 	union row_word src, dst;
-	union flow_word flow = {};
 	struct port *target;
-	__u64 now = bpf_jiffies64(), domain, *place;
+	__u64 now = bpf_jiffies64(), domain;
 	__u32 dst_slot, len, bundle = p->bundle;
 	enum reason left = REASON_LANE;
 	__u16 vlan = 0, stamp;
@@ -195,8 +194,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	 * learn from is what announces a move. */
 	if (f->src >> 56 & 1)
 		return REASON_GROUP_SOURCE;
-	place = fdb_find(f->src | domain, &src);
-	if (!place) {
+	if (!fdb_find(f->src | domain, &src)) {
 		notify(p, c, f->src | domain, bundle, EVENT_NEW);
 		return REASON_NEW_SOURCE;
 	}
@@ -207,7 +205,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {
 		if (src.row.slot != bundle && (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle))
 			notify(p, c, f->src | domain, bundle, EVENT_MOVED);
-		fdb_sighted(place, src, bundle);
+		fdb_sighted(f->src | domain, bundle);
 		return REASON_MOVED_SOURCE;
 	}
 	if (left != REASON_LANE)
@@ -233,22 +231,27 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	/* OVS has seen its source lately. */
 	stamp = now >> STAMP_SHIFT;
-	if ((__u16)(stamp - src.row.stamp) >= p->keepalive && fdb_stamp(place, src, stamp))
+	if ((__u16)(stamp - src.row.stamp) >= p->keepalive &&
+	    fdb_stamp(f->src | domain, src.word, stamp))
 		return REASON_KEEPALIVE;
 
 	/* Where flows decide, OVS has one for exactly this frame, and has seen it
 	 * used lately. */
 	if (by_flows(&in)) {
+		union flow_word flow;
+
 		if (frame_in_pieces(ctx, f))
 			return REASON_FRAGMENT;
-		place = flow_find(f, bundle, &flow);
-		if (!place) {
+		if (!flow_find(flow_from(f), flow_to(f, bundle), &flow)) {
 			notify_no_flow(p, c, f->src | domain, bundle, now);
 			return REASON_NO_FLOW;
 		}
 		if ((__u16)(stamp - flow.flow.stamp) >= flow.flow.keepalive &&
-		    flow_stamp(place, flow, stamp))
+		    flow_stamp(flow_from(f), flow_to(f, bundle), flow.word, stamp))
 			return REASON_KEEPALIVE;
+		route->slot = flow.flow.slot;
+		route->tci = flow.flow.tci;
+		route->tag = flow.flow.flags & FLOW_TAG;
 	}
 
 	/* Its destination is known, and on another port that takes it. */
@@ -259,7 +262,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	/* A station that was seen elsewhere takes all flows to it out of use. */
-	if (by_flows(&in) && dst.row.slot != flow.flow.slot)
+	if (by_flows(&in) && dst.row.slot != route->slot)
 		return REASON_STALE_FLOW;
 	dst_slot = dst.row.slot;
 	target = bpf_map_lookup_elem(&ports, &dst_slot);
@@ -296,11 +299,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
 		return REASON_POLICED;
 	route->slot = dst_slot;
-	if (by_flows(&in)) {
-		route->tci = flow.flow.tci;
-		route->tag = flow.flow.flags & FLOW_TAG;
-		return REASON_LANE;
-	}
+	if (by_flows(&in))
+		return REASON_LANE; /* with the tag that the flow says */
 	tagged = egress_tagged(&out, vlan);
 	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;

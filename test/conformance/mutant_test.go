@@ -30,7 +30,7 @@ func without(check string) []edit { return []edit{{program, check, ""}} }
 var mutants = []mutant{
 	{"source check dropped", []edit{
 		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
-	{"moved mark never set", without("\t\tfdb_sighted(place, src, bundle);\n")},
+	{"moved mark never set", without("\t\tfdb_sighted(f->src | domain, bundle);\n")},
 	{"moved mark of the destination ignored", without("\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n")},
 	{"priority lost where the tag is kept", []edit{
 		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
