@@ -66,19 +66,29 @@ static __always_inline __u64 *flow_in(__u32 number, __u64 from, __u64 to)
 	return NULL;
 }
 
-/*
- * flow_find returns the place of the flow of a frame from the port (or bond) of
- * slot, and copies the flow as it was read into *out; NULL: there is none.
- */
-static __always_inline __u64 *flow_find(const struct frame *f, __u32 slot, union flow_word *out)
+/* flow_from gives the first word of a frame's key, flow_to the second, slot being
+ * that of its port (or bond). */
+static __always_inline __u64 flow_from(const struct frame *f)
 {
-	__u64 from = f->src, to = f->dst | FLOW_KEY | slot, hash, *place;
+	__u64 from = f->src;
 
 	if (f->tagged)
 		from |= f->tci; /* its DEI bit is 0 */
 	if (f->type == ETH_P_IPV6)
 		from |= FLOW_IP6;
-	hash = flow_hash(from, to);
+	return from;
+}
+
+static __always_inline __u64 flow_to(const struct frame *f, __u32 slot)
+{
+	return f->dst | FLOW_KEY | slot;
+}
+
+/* flow_place and flow_find are as those of the FDB. */
+static __always_inline __u64 *flow_place(__u64 from, __u64 to, union flow_word *out)
+{
+	__u64 hash = flow_hash(from, to), *place;
+
 	place = flow_in(hash & flow_mask, from, to);
 	if (place) {
 		out->word = *(volatile __u64 *)place;
@@ -94,13 +104,21 @@ static __always_inline __u64 *flow_find(const struct frame *f, __u32 slot, union
 	return NULL;
 }
 
-/* flow_stamp takes the keep-alive of a flow, as fdb_stamp. */
-static __always_inline bool flow_stamp(__u64 *place, union flow_word was, __u16 stamp)
+static __always_inline bool flow_find(__u64 from, __u64 to, union flow_word *out)
 {
-	union flow_word now = was;
+	return flow_place(from, to, out);
+}
 
+/* flow_stamp takes the keep-alive of a flow, as fdb_stamp. */
+__attribute__((noinline)) int flow_stamp(__u64 from, __u64 to, __u64 was, __u32 stamp)
+{
+	union flow_word now = {};
+	__u64 *place = flow_place(from, to, &now);
+
+	if (!place || now.word != was)
+		return 0;
 	now.flow.stamp = stamp;
-	return __sync_val_compare_and_swap(place, was.word, now.word) == was.word;
+	return __sync_val_compare_and_swap(place, was, now.word) == was;
 }
 
 #endif

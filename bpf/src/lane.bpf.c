@@ -146,15 +146,19 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 	return vlan != 0;
 }
 
+static __always_inline bool by_flows(const struct port_rule *in)
+{
+	return __builtin_expect(in->flags & RULE_FLOWS, 0);
+}
+
 static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
 					       struct route *route, bool beside)
 {
 	struct port_rule in, out;
 	union row_word src, dst;
-	union flow_word flow = {};
 	struct port *target;
-	__u64 now = bpf_jiffies64(), domain, *place;
+	__u64 now = bpf_jiffies64(), domain;
 	__u32 dst_slot, len, bundle = p->bundle;
 	enum reason left = REASON_LANE;
 	__u16 vlan = 0, stamp;
@@ -182,7 +186,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		if (left >= REASON_DROPPED)
 			return in.flags & RULE_OBSERVE ? REASON_WOULD : left;
 	}
-	if (!(in.flags & RULE_FLOWS) && !frame_vlan(p, &in, f, &vlan))
+	if (!by_flows(&in) && !frame_vlan(p, &in, f, &vlan))
 		return REASON_VLAN;
 	domain = (in.domain & DOMAIN_BRIDGE) | vlan;
 
@@ -190,8 +194,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	 * learn from is what announces a move. */
 	if (f->src >> 56 & 1)
 		return REASON_GROUP_SOURCE;
-	place = fdb_find(f->src | domain, &src);
-	if (!place) {
+	if (!fdb_find(f->src | domain, &src)) {
 		notify(p, c, f->src | domain, bundle, EVENT_NEW);
 		return REASON_NEW_SOURCE;
 	}
@@ -202,7 +205,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {
 		if (src.row.slot != bundle && (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle))
 			notify(p, c, f->src | domain, bundle, EVENT_MOVED);
-		fdb_sighted(place, src, bundle);
+		fdb_sighted(f->src | domain, bundle);
 		return REASON_MOVED_SOURCE;
 	}
 	if (left != REASON_LANE)
@@ -228,22 +231,27 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	/* OVS has seen its source lately. */
 	stamp = now >> STAMP_SHIFT;
-	if ((__u16)(stamp - src.row.stamp) >= p->keepalive && fdb_stamp(place, src, stamp))
+	if ((__u16)(stamp - src.row.stamp) >= p->keepalive &&
+	    fdb_stamp(f->src | domain, src.word, stamp))
 		return REASON_KEEPALIVE;
 
 	/* Where flows decide, OVS has one for exactly this frame, and has seen it
 	 * used lately. */
-	if (in.flags & RULE_FLOWS) {
+	if (by_flows(&in)) {
+		union flow_word flow;
+
 		if (frame_in_pieces(ctx, f))
 			return REASON_FRAGMENT;
-		place = flow_find(f, bundle, &flow);
-		if (!place) {
+		if (!flow_find(flow_from(f), flow_to(f, bundle), &flow)) {
 			notify_no_flow(p, c, f->src | domain, bundle, now);
 			return REASON_NO_FLOW;
 		}
 		if ((__u16)(stamp - flow.flow.stamp) >= flow.flow.keepalive &&
-		    flow_stamp(place, flow, stamp))
+		    flow_stamp(flow_from(f), flow_to(f, bundle), flow.word, stamp))
 			return REASON_KEEPALIVE;
+		route->slot = flow.flow.slot;
+		route->tci = flow.flow.tci;
+		route->tag = flow.flow.flags & FLOW_TAG;
 	}
 
 	/* Its destination is known, and on another port that takes it. */
@@ -254,7 +262,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	/* A station that was seen elsewhere takes all flows to it out of use. */
-	if ((in.flags & RULE_FLOWS) && dst.row.slot != flow.flow.slot)
+	if (by_flows(&in) && dst.row.slot != route->slot)
 		return REASON_STALE_FLOW;
 	dst_slot = dst.row.slot;
 	target = bpf_map_lookup_elem(&ports, &dst_slot);
@@ -286,16 +294,13 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_CHECKSUM;
 
 	/* Flows lead from bridge to bridge, and each may be in observe mode. */
-	if ((in.flags & RULE_FLOWS ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
+	if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
 		return REASON_WOULD;
 	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
 		return REASON_POLICED;
 	route->slot = dst_slot;
-	if (in.flags & RULE_FLOWS) {
-		route->tci = flow.flow.tci;
-		route->tag = flow.flow.flags & FLOW_TAG;
-		return REASON_LANE;
-	}
+	if (by_flows(&in))
+		return REASON_LANE; /* with the tag that the flow says */
 	tagged = egress_tagged(&out, vlan);
 	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
