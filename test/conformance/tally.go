@@ -135,6 +135,15 @@ func (t *Tally) lacks() string {
 	return t.shirks()
 }
 
+// flowless tells that too few frames took the lane where no frame has to; "" is
+// enough, or that there are too few cases to tell.
+func (t *Tally) flowless() string {
+	if n := t.Reasons["lane"]; t.Cases >= 10 && n < uint64(t.Frames/8) {
+		return fmt.Sprintf("only %d of %d frames took the lane", n, t.Frames)
+	}
+	return ""
+}
+
 // shirks tells that the lane left to OVS what it had to decide about; "" when it
 // did not.
 func (t *Tally) shirks() string {

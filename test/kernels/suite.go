@@ -30,7 +30,7 @@ var suites = []suite{
 	{name: "host", pkg: "sync/host", timeout: 10 * time.Minute},
 	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, args: []string{"-test.skip=" + elsewhere}, deal: true},
 	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
-		args: []string{"-cases", "1", "-tables", "10", "-seed", "13", "-frames", "60"}},
+		args: []string{"-cases", "1", "-pipelines", "1", "-tables", "10", "-seed", "13", "-frames", "60"}},
 }
 
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
