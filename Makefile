@@ -82,6 +82,7 @@ packages: ## install the Debian packages that demo and test need (root)
 
 packages-kernels: ## the same, and those that machines of QEMU need (root)
 	@test/setup/install-packages kernels
+	@test/setup/unpack ovn ovn-common ovn-host ovn-central >/dev/null
 
 packages-debian: ## the same, and those that test-package needs (root)
 	@test/setup/install-packages debian
