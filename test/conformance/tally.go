@@ -126,7 +126,7 @@ const share = 99
 // too few cases to tell.
 func (t *Tally) lacks() string {
 	switch {
-	case t.Cases < 10:
+	case t.Cases < 100: // chance makes what there is
 	case t.Eligible < t.Frames/40:
 		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
 	case t.Dropped < t.Eligible/50:
