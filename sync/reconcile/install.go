@@ -207,14 +207,14 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 			return err
 		}
 	case diff.PutList:
-		if err := in.putList(op.List); err != nil {
+		if err := in.putList(*op.List); err != nil {
 			out.unlisted[op.List.Key] = true
 			if !errors.Is(err, bpf.ErrNoRoom) {
 				return err
 			}
 		}
 	case diff.AddPort:
-		if err := in.attach(op.Port); err != nil {
+		if err := in.attach(*op.Port); err != nil {
 			out.refused[op.Port.IfIndex] = err
 			return nil
 		}
@@ -225,7 +225,7 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 		if err := in.lane.SetRule(op.Port.IfIndex, in.rule(rule)); err != nil {
 			return err
 		}
-		in.ports[op.Port.IfIndex] = op.Port
+		in.ports[op.Port.IfIndex] = *op.Port
 	case diff.PutRow:
 		key := in.key(op.Row.Key)
 		fresh := in.lane.FindRow(key) == nil
