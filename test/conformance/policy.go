@@ -124,7 +124,20 @@ func (g *generator) policy(bridge int) *Policy {
 }
 
 // ofport is the OpenFlow number of a port of the bridge.
-func (g *generator) ofport(bridge int) int { return pick(g, g.portsOf(bridge)) + 1 }
+func (g *generator) ofport(bridge int) int {
+	var all []int
+	for _, p := range g.portsOf(bridge) {
+		all = append(all, p+1)
+	}
+	for i, patch := range g.cfg.Patches {
+		for end, b := range patch.Bridges {
+			if b == bridge {
+				all = append(all, patchPort(i, end))
+			}
+		}
+	}
+	return pick(g, all)
+}
 
 // match is a match that the lane knows: of the link, of what is behind it, or of
 // both.
