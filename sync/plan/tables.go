@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -152,11 +153,13 @@ type Key struct {
 
 // Compare orders keys by bridge, VLAN and MAC.
 func (k Key) Compare(l Key) int {
-	return cmp.Or(
-		cmp.Compare(k.Bridge, l.Bridge),
-		cmp.Compare(k.VLAN, l.VLAN),
-		slices.Compare(k.MAC[:], l.MAC[:]),
-	)
+	if c := cmp.Compare(k.Bridge, l.Bridge); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(k.VLAN, l.VLAN); c != 0 {
+		return c
+	}
+	return bytes.Compare(k.MAC[:], l.MAC[:])
 }
 
 // Row is where a station is.
@@ -177,8 +180,8 @@ type Row struct {
 
 // Sort puts the tables into their order.
 func (t *Tables) Sort() {
-	slices.SortFunc(t.Ports, func(a, b Port) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
-	slices.SortFunc(t.Rows, func(a, b Row) int { return a.Compare(b.Key) })
+	ovs.SortBy(t.Ports, func(p *Port) uint64 { return uint64(p.IfIndex) })
+	sortRows(t.Rows)
 	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 
