@@ -215,6 +215,7 @@ func (p picture) unwatch() {
 func (s *session) install(p picture) error {
 	snap := p.snap
 	p.unwatch()
+	changed := s.links == nil
 	links, err := s.readLinks(p.started)
 	if err != nil {
 		return err
@@ -222,7 +223,7 @@ func (s *session) install(p picture) error {
 	result := plan.Build(snap, links, s.policy(snap))
 	s.in.recall(result.Tables)
 	s.in.forget(snap)
-	have, sightings, err := s.in.have()
+	have, sightings, err := s.in.have(changed)
 	if err != nil {
 		return err
 	}
