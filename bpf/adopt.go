@@ -31,7 +31,7 @@ func Adopt(dir string, cfg Config) (*Lane, error) {
 		}
 	}()
 	for name, m := range spec.Maps {
-		if name == readOnly {
+		if own[name] {
 			continue
 		}
 		if tables[name], err = ebpf.LoadPinnedMap(tablePin(dir, name), nil); err != nil {

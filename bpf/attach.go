@@ -92,20 +92,27 @@ func attachHint(err error) string {
 // device, or not safely: it can't be asked for VLAN tags beside frames.
 var ErrBound = errors.New("a program that can ask for VLAN tags beside the frame (Linux 6.8) can't be had")
 
-// loadBound loads the program variant for one device, on the shared tables.
+// loadBound loads the program for one device, from which frames go on to those for
+// all.
 func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	fail := func(err error) error {
 		return fmt.Errorf("load XDP program for device %d: %w: %w", ifindex, ErrBound, err)
 	}
-	spec := l.spec.Copy()
-	prog := spec.Programs[laneProgOvsXdpVeth]
+	prog := l.spec.Programs[laneProgOvsXdpVeth].Copy()
 	prog.Ifindex = uint32(ifindex)
 	prog.Flags |= devBoundOnly
-	spec.Programs = map[string]*ebpf.ProgramSpec{laneProgOvsXdpVeth: prog}
+	spec := &ebpf.CollectionSpec{
+		Programs: map[string]*ebpf.ProgramSpec{laneProgOvsXdpVeth: prog},
+		Maps:     make(map[string]*ebpf.MapSpec), ByteOrder: l.spec.ByteOrder, Types: l.spec.Types,
+	}
+	maps := make(map[string]*ebpf.Map)
+	for _, name := range []string{laneMapEntries, laneMapBeside} {
+		spec.Maps[name], maps[name] = l.spec.Maps[name], l.coll.Maps[name]
+	}
 	if err := mayBind(); err != nil {
 		return nil, fail(err)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -114,6 +121,16 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 		return nil, fail(err)
 	}
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
+}
+
+// enter lets frames go on from the programs for one device.
+func (l *Lane) enter() error {
+	for entry, name := range map[laneEntry]string{laneEntryENTRY_BARE: laneProgOvsXdp, laneEntryENTRY_TAGGED: laneProgOvsXdpTagged} {
+		if err := l.coll.Maps[laneMapEntries].Put(uint32(entry), l.coll.Programs[name]); err != nil {
+			return fmt.Errorf("add program %s to the map of programs: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // mayBind refuses to bind programs to devices where the kernel's JIT compiler

@@ -151,8 +151,9 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, err
 	}
 	if of.scattered {
-		spec.Programs[laneProgOvsXdp].Flags |= hasFrags
-		spec.Programs[laneProgOvsXdpVeth].Flags |= hasFrags
+		for _, name := range []string{laneProgOvsXdp, laneProgOvsXdpTagged, laneProgOvsXdpVeth} {
+			spec.Programs[name].Flags |= hasFrags
+		}
 	}
 	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
 		spec.Maps[name].MaxEntries = uint32(of.slots)
@@ -180,7 +181,7 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 	}
 
 	l := &Lane{spec: spec, names: names, links: make(map[int]attachment), ahead: make(map[int]*ebpf.Program)}
-	// The variant for one device is loaded when there is one, and what not every
+	// The program for one device is loaded when there is one, and what not every
 	// kernel takes, by itself.
 	shared := spec.Copy()
 	for _, name := range append(lossPrograms, laneProgOvsXdpVeth) {
@@ -197,6 +198,9 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, fmt.Errorf("load BPF programs (root and Linux 5.15 or later needed): %w", err)
 	}
 	l.layout = of
+	if err := l.enter(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	if err := l.open(of.buckets, of.slots, of.seed); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -19,6 +19,14 @@ type laneBucket struct {
 	Row [4]uint64
 }
 
+type laneEntry uint32
+
+const (
+	laneEntryENTRY_BARE   laneEntry = 0
+	laneEntryENTRY_TAGGED laneEntry = 1
+	laneEntryENTRY_COUNT  laneEntry = 2
+)
+
 type laneEvent struct {
 	_    structs.HostLayout
 	Key  uint64
@@ -243,8 +251,10 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	laneMapBeside          = "beside"
 	laneMapCounters        = "counters"
 	laneMapDestinations    = "destinations"
+	laneMapEntries         = "entries"
 	laneMapEvents          = "events"
 	laneMapFdb             = "fdb"
 	laneMapPorts           = "ports"
@@ -253,9 +263,11 @@ const (
 	laneMapTargets         = "targets"
 	laneProgDevmapLost     = "devmap_lost"
 	laneProgOvsXdp         = "ovs_xdp"
+	laneProgOvsXdpTagged   = "ovs_xdp_tagged"
 	laneProgOvsXdpVeth     = "ovs_xdp_veth"
 	laneProgRedirectLost   = "redirect_lost"
 	laneProgRenewLease     = "renew_lease"
+	laneVarExportEntry     = "export_entry"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
 	laneVarExportFlowKey   = "export_flow_key"
@@ -272,7 +284,6 @@ const (
 	laneVarFinish          = "finish"
 	laneVarLease           = "lease"
 	laneVarNetns           = "netns"
-	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
 	laneVarRuleRows        = "rule_rows"
 	laneVarScattered       = "scattered"
@@ -323,6 +334,7 @@ type laneSpecs struct {
 type laneProgramSpecs struct {
 	DevmapLost   *ebpf.ProgramSpec `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.ProgramSpec `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.ProgramSpec `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.ProgramSpec `ebpf:"renew_lease"`
@@ -332,8 +344,10 @@ type laneProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneMapSpecs struct {
+	Beside       *ebpf.MapSpec `ebpf:"beside"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Fdb          *ebpf.MapSpec `ebpf:"fdb"`
 	Ports        *ebpf.MapSpec `ebpf:"ports"`
@@ -346,6 +360,7 @@ type laneMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneVariableSpecs struct {
+	ExportEntry     *ebpf.VariableSpec `ebpf:"export_entry"`
 	ExportEvent     *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventKind *ebpf.VariableSpec `ebpf:"export_event_kind"`
 	ExportFlowKey   *ebpf.VariableSpec `ebpf:"export_flow_key"`
@@ -362,7 +377,6 @@ type laneVariableSpecs struct {
 	Finish          *ebpf.VariableSpec `ebpf:"finish"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
-	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
 	RuleRows        *ebpf.VariableSpec `ebpf:"rule_rows"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
@@ -389,8 +403,10 @@ func (o *laneObjects) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneMaps struct {
+	Beside       *ebpf.Map `ebpf:"beside"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Destinations *ebpf.Map `ebpf:"destinations"`
+	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Fdb          *ebpf.Map `ebpf:"fdb"`
 	Ports        *ebpf.Map `ebpf:"ports"`
@@ -401,8 +417,10 @@ type laneMaps struct {
 
 func (m *laneMaps) Close() error {
 	return _LaneClose(
+		m.Beside,
 		m.Counters,
 		m.Destinations,
+		m.Entries,
 		m.Events,
 		m.Fdb,
 		m.Ports,
@@ -416,6 +434,7 @@ func (m *laneMaps) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneVariables struct {
+	ExportEntry     *ebpf.Variable `ebpf:"export_entry"`
 	ExportEvent     *ebpf.Variable `ebpf:"export_event"`
 	ExportEventKind *ebpf.Variable `ebpf:"export_event_kind"`
 	ExportFlowKey   *ebpf.Variable `ebpf:"export_flow_key"`
@@ -432,7 +451,6 @@ type laneVariables struct {
 	Finish          *ebpf.Variable `ebpf:"finish"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
 	Netns           *ebpf.Variable `ebpf:"netns"`
-	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
 	RuleRows        *ebpf.Variable `ebpf:"rule_rows"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
@@ -445,6 +463,7 @@ type laneVariables struct {
 type lanePrograms struct {
 	DevmapLost   *ebpf.Program `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.Program `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.Program `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.Program `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.Program `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.Program `ebpf:"renew_lease"`
@@ -454,6 +473,7 @@ func (p *lanePrograms) Close() error {
 	return _LaneClose(
 		p.DevmapLost,
 		p.OvsXdp,
+		p.OvsXdpTagged,
 		p.OvsXdpVeth,
 		p.RedirectLost,
 		p.RenewLease,
