@@ -150,6 +150,7 @@ func (l *Lane) Swap() error {
 		}
 		l.links[ifindex] = a
 	}
+	l.ForgetTypes()
 	var errs []error
 	for ifindex, p := range l.ahead { // of devices that left meanwhile
 		errs = append(errs, p.Close())

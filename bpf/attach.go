@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -112,7 +113,10 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	if err := mayBind(); err != nil {
 		return nil, fail(err)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
+	if l.types == nil {
+		l.types = btf.NewCache()
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -122,6 +126,10 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	}
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
 }
+
+// ForgetTypes frees what loading programs for one device after the other has read of
+// the kernel's types: some 20 ms and as many megabytes, each time anew.
+func (l *Lane) ForgetTypes() { l.types = nil }
 
 // enter lets frames go on from the programs for one device.
 func (l *Lane) enter() error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -79,6 +80,9 @@ type Lane struct {
 	// ahead holds programs for one device that were loaded before their device
 	// is taken over, by ifindex.
 	ahead map[int]*ebpf.Program
+	// types remembers the kernel's types between two programs for one device; nil:
+	// they have to be read.
+	types *btf.Cache
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is

@@ -195,6 +195,7 @@ func (in *installer) apply(ops []diff.Op) outcome {
 	if err := in.lane.SettleLists(); err != nil {
 		errs = append(errs, err)
 	}
+	in.lane.ForgetTypes()
 	out.err = errors.Join(errs...)
 	return out
 }
