@@ -22,12 +22,8 @@ func BenchmarkReadReply(b *testing.B) {
 	}
 	b.SetBytes(int64(len(reply)))
 	for b.Loop() {
-		result, _, err := readReply(json.NewDecoder(bytes.NewReader(reply)), 0)
-		if err != nil {
-			b.Fatal(err)
-		}
-		var got string
-		if err := json.Unmarshal(result, &got); err != nil || len(got) != text.Len() {
+		got, _, err := readReply[string](json.NewDecoder(bytes.NewReader(reply)), 0)
+		if err != nil || len(*got) != text.Len() {
 			b.Fatal(err)
 		}
 	}
