@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -187,8 +188,9 @@ func (t *Tables) Sort() {
 
 // Port returns the port of a device, nil when it is not on the lane.
 func (t *Tables) Port(ifindex int) *Port {
-	i, ok := slices.BinarySearchFunc(t.Ports, ifindex, func(p Port, n int) int { return cmp.Compare(p.IfIndex, n) })
-	if !ok {
+	// Not slices.BinarySearchFunc, which copies a port at each step.
+	i := sort.Search(len(t.Ports), func(i int) bool { return t.Ports[i].IfIndex >= ifindex })
+	if i == len(t.Ports) || t.Ports[i].IfIndex != ifindex {
 		return nil
 	}
 	return &t.Ports[i]
