@@ -112,6 +112,10 @@ func (s *session) run() error {
 	for {
 		s.arm(timer)
 		s.armLosses(retry)
+		var bondsDue <-chan time.Time // each time that it wakes costs the daemon something
+		if len(s.bonds) > 0 {
+			bondsDue = bonds.C
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -126,6 +130,7 @@ func (s *session) run() error {
 			s.observer.ForgetAll()
 			s.soon(0)
 		case <-s.db.Changed():
+			s.auditor.forgetPorts()
 			s.stale = true
 			s.closeFirst()
 			s.observer.ForgetAll()
@@ -136,6 +141,7 @@ func (s *session) run() error {
 			s.observer.Forget(bridge)
 			s.soon(s.churnPause())
 		case <-s.linksChanged:
+			s.auditor.forgetPorts()
 			s.links = nil
 			s.closeFirst()
 			s.soon(0)
@@ -158,7 +164,7 @@ func (s *session) run() error {
 			if err := s.glance(ctx); err != nil {
 				return err
 			}
-		case <-bonds.C:
+		case <-bondsDue:
 			if err := s.glanceAtBonds(ctx); err != nil {
 				return err
 			}
@@ -262,7 +268,7 @@ func (s *session) closeFirst() {
 	if err != nil {
 		return
 	}
-	have, _, err := s.in.have()
+	have, _, err := s.in.have(true)
 	if err != nil {
 		return
 	}
