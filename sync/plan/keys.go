@@ -115,6 +115,9 @@ func readPortKey(p *ovs.Port) (Offload, string) {
 // inCanary tells whether an address belongs to the given percentage of all, by
 // a hash that is the same on every host and in every version.
 func inCanary(m ovs.MAC, percent int) bool {
+	if percent >= 100 {
+		return true
+	}
 	h := fnv.New32a()
 	h.Write(m[:])
 	return int(h.Sum32()%100) < percent

@@ -223,6 +223,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, l lan
 // rows turns the MAC table and the declared stations into rows.
 func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePort) {
 	declared := b.declared(br, keys, ports)
+	b.Tables.Rows = slices.Grow(b.Tables.Rows, len(br.Detail.FDB)+len(declared.rows))
 	for _, e := range br.Detail.FDB {
 		d, ok := declared.rows[Key{Bridge: br.Name, VLAN: e.VLAN, MAC: e.MAC}]
 		switch {
@@ -246,7 +247,7 @@ func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePo
 // single leaves out the stations that sorted rows name more than once. No MAC
 // table does, so whatever it is, where they are is not known.
 func single(rows []Row) []Row {
-	var kept []Row
+	kept := make([]Row, 0, len(rows))
 	for i, r := range rows {
 		if i > 0 && rows[i-1].Key == r.Key || i+1 < len(rows) && rows[i+1].Key == r.Key {
 			continue

@@ -3,8 +3,10 @@
 package plan
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -166,11 +168,13 @@ type Key struct {
 
 // Compare orders keys by bridge, VLAN and MAC.
 func (k Key) Compare(l Key) int {
-	return cmp.Or(
-		cmp.Compare(k.Bridge, l.Bridge),
-		cmp.Compare(k.VLAN, l.VLAN),
-		slices.Compare(k.MAC[:], l.MAC[:]),
-	)
+	if c := cmp.Compare(k.Bridge, l.Bridge); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(k.VLAN, l.VLAN); c != 0 {
+		return c
+	}
+	return bytes.Compare(k.MAC[:], l.MAC[:])
 }
 
 // Row is where a station is.
@@ -191,16 +195,17 @@ type Row struct {
 
 // Sort puts the tables into their order.
 func (t *Tables) Sort() {
-	slices.SortFunc(t.Ports, func(a, b Port) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
-	slices.SortFunc(t.Rows, func(a, b Row) int { return a.Compare(b.Key) })
+	ovs.SortBy(t.Ports, func(p *Port) uint64 { return uint64(p.IfIndex) })
+	sortRows(t.Rows)
 	slices.SortFunc(t.Flows, func(a, b Flow) int { return a.Compare(b.FlowKey) })
 	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 
 // Port returns the port of a device, nil when it is not on the lane.
 func (t *Tables) Port(ifindex int) *Port {
-	i, ok := slices.BinarySearchFunc(t.Ports, ifindex, func(p Port, n int) int { return cmp.Compare(p.IfIndex, n) })
-	if !ok {
+	// Not slices.BinarySearchFunc, which copies a port at each step.
+	i := sort.Search(len(t.Ports), func(i int) bool { return t.Ports[i].IfIndex >= ifindex })
+	if i == len(t.Ports) || t.Ports[i].IfIndex != ifindex {
 		return nil
 	}
 	return &t.Ports[i]

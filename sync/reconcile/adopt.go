@@ -12,6 +12,7 @@ import (
 // the tables hold is closed.
 func (in *installer) adopt(ports []plan.Port) {
 	clear(in.ports)
+	in.sorted = nil
 	if in.numbers == nil {
 		in.numbers = make(map[string]uint8)
 	}

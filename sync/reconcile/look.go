@@ -145,11 +145,12 @@ func (s *session) look() {
 		dump = s.mega.bridges
 	}
 	epoch := s.mega.epoch
+	anew := s.lastFull.Equal(p.started) // ovs-vswitchd does not change its version
 	s.readers.Go(func() {
 		if p.err == nil {
 			ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
 			defer cancel()
-			p.snap, p.err = s.read(ctx)
+			p.snap, p.err = s.read(ctx, anew)
 			if p.err == nil && dump != nil {
 				p.dump = s.readMegaflows(ctx, dump, epoch)
 			}
@@ -161,9 +162,11 @@ func (s *session) look() {
 	})
 }
 
-func (s *session) read(ctx context.Context) (*ovs.Snapshot, error) {
-	if err := s.readVersion(ctx); err != nil {
-		return nil, err
+func (s *session) read(ctx context.Context, version bool) (*ovs.Snapshot, error) {
+	if version {
+		if err := s.readVersion(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return s.observer.Look(ctx)
 }
@@ -228,6 +231,7 @@ func (p picture) unwatch() {
 func (s *session) install(p picture) error {
 	snap := p.snap
 	p.unwatch()
+	changed := s.links == nil
 	links, err := s.readLinks(p.started)
 	if err != nil {
 		return err
@@ -244,7 +248,7 @@ func (s *session) install(p picture) error {
 	}
 	s.in.recall(result.Tables)
 	s.in.forget(snap)
-	have, sightings, err := s.in.have()
+	have, sightings, err := s.in.have(changed)
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,10 @@ func (s *session) run() error {
 	for {
 		s.arm(timer)
 		s.armLosses(retry)
+		var bondsDue <-chan time.Time // each time that it wakes costs the daemon something
+		if len(s.bonds) > 0 {
+			bondsDue = bonds.C
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -128,6 +132,7 @@ func (s *session) run() error {
 			s.observer.ForgetAll()
 			s.soon(0)
 		case <-s.db.Changed():
+			s.auditor.forgetPorts()
 			s.stale = true
 			s.closeFirst()
 			s.observer.ForgetAll()
@@ -141,6 +146,7 @@ func (s *session) run() error {
 			s.observer.Forget(bridge)
 			s.soon(s.churnPause())
 		case <-s.linksChanged:
+			s.auditor.forgetPorts()
 			s.links = nil
 			s.closeFirst()
 			s.soon(0)
@@ -171,7 +177,7 @@ func (s *session) run() error {
 			if err := s.glance(ctx); err != nil {
 				return err
 			}
-		case <-bonds.C:
+		case <-bondsDue:
 			if err := s.glanceAtBonds(ctx); err != nil {
 				return err
 			}
@@ -280,7 +286,7 @@ func (s *session) closeFirst() {
 	if s.changedBehind(snap, links) {
 		s.unsettle("the database or a device has changed")
 	}
-	have, _, err := s.in.have()
+	have, _, err := s.in.have(true)
 	if err != nil {
 		return
 	}
