@@ -251,8 +251,9 @@ func (g *generator) traffic(nets []network, frames int) {
 				g.add(Event{Frame: f})
 			}
 		}
-		say()
-		say()
+		say() // OVS learns
+		say() // and no more
+		say() // flows stay
 		g.add(Event{Converge: true})
 		say()
 		say()
