@@ -31,7 +31,7 @@ func Adopt(dir string, cfg Config) (*Lane, error) {
 		}
 	}()
 	for name, m := range spec.Maps {
-		if name == readOnly {
+		if own[name] {
 			continue
 		}
 		if tables[name], err = ebpf.LoadPinnedMap(tablePin(dir, name), nil); err != nil {
@@ -151,6 +151,7 @@ func (l *Lane) Swap() error {
 		}
 		l.links[ifindex] = a
 	}
+	l.ForgetTypes()
 	var errs []error
 	for ifindex, p := range l.ahead { // of devices that left meanwhile
 		errs = append(errs, p.Close())

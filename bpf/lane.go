@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -87,6 +88,9 @@ type Lane struct {
 	// ahead holds programs for one device that were loaded before their device
 	// is taken over, by ifindex.
 	ahead map[int]*ebpf.Program
+	// types remembers the kernel's types between two programs for one device; nil:
+	// they have to be read.
+	types *btf.Cache
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
@@ -164,8 +168,9 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, err
 	}
 	if of.scattered {
-		spec.Programs[laneProgOvsXdp].Flags |= hasFrags
-		spec.Programs[laneProgOvsXdpVeth].Flags |= hasFrags
+		for _, name := range []string{laneProgOvsXdp, laneProgOvsXdpTagged, laneProgOvsXdpVeth} {
+			spec.Programs[name].Flags |= hasFrags
+		}
 	}
 	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
 		spec.Maps[name].MaxEntries = uint32(of.slots)
@@ -195,7 +200,7 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 	}
 
 	l := &Lane{spec: spec, names: names, links: make(map[int]attachment), ahead: make(map[int]*ebpf.Program)}
-	// The variant for one device is loaded when there is one, and what not every
+	// The program for one device is loaded when there is one, and what not every
 	// kernel takes, by itself.
 	shared := spec.Copy()
 	for _, name := range append(lossPrograms, laneProgOvsXdpVeth) {
@@ -212,6 +217,9 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, fmt.Errorf("load BPF programs (root and Linux 5.15 or later needed): %w", err)
 	}
 	l.layout = of
+	if err := l.enter(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	if err := l.open(of.buckets, of.slots, of.seed); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -19,6 +19,14 @@ type laneBucket struct {
 	Row [4]uint64
 }
 
+type laneEntry uint32
+
+const (
+	laneEntryENTRY_BARE   laneEntry = 0
+	laneEntryENTRY_TAGGED laneEntry = 1
+	laneEntryENTRY_COUNT  laneEntry = 2
+)
+
 type laneEvent struct {
 	_    structs.HostLayout
 	Key  uint64
@@ -288,8 +296,10 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	laneMapBeside          = "beside"
 	laneMapCounters        = "counters"
 	laneMapDestinations    = "destinations"
+	laneMapEntries         = "entries"
 	laneMapEvents          = "events"
 	laneMapFdb             = "fdb"
 	laneMapFlows           = "flows"
@@ -299,9 +309,11 @@ const (
 	laneMapTargets         = "targets"
 	laneProgDevmapLost     = "devmap_lost"
 	laneProgOvsXdp         = "ovs_xdp"
+	laneProgOvsXdpTagged   = "ovs_xdp_tagged"
 	laneProgOvsXdpVeth     = "ovs_xdp_veth"
 	laneProgRedirectLost   = "redirect_lost"
 	laneProgRenewLease     = "renew_lease"
+	laneVarExportEntry     = "export_entry"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
 	laneVarExportFlow      = "export_flow"
@@ -323,7 +335,6 @@ const (
 	laneVarFlowMask        = "flow_mask"
 	laneVarLease           = "lease"
 	laneVarNetns           = "netns"
-	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
 	laneVarRuleRows        = "rule_rows"
 	laneVarScattered       = "scattered"
@@ -374,6 +385,7 @@ type laneSpecs struct {
 type laneProgramSpecs struct {
 	DevmapLost   *ebpf.ProgramSpec `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.ProgramSpec `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.ProgramSpec `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.ProgramSpec `ebpf:"renew_lease"`
@@ -383,8 +395,10 @@ type laneProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneMapSpecs struct {
+	Beside       *ebpf.MapSpec `ebpf:"beside"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Fdb          *ebpf.MapSpec `ebpf:"fdb"`
 	Flows        *ebpf.MapSpec `ebpf:"flows"`
@@ -398,6 +412,7 @@ type laneMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneVariableSpecs struct {
+	ExportEntry     *ebpf.VariableSpec `ebpf:"export_entry"`
 	ExportEvent     *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventKind *ebpf.VariableSpec `ebpf:"export_event_kind"`
 	ExportFlow      *ebpf.VariableSpec `ebpf:"export_flow"`
@@ -419,7 +434,6 @@ type laneVariableSpecs struct {
 	FlowMask        *ebpf.VariableSpec `ebpf:"flow_mask"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
-	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
 	RuleRows        *ebpf.VariableSpec `ebpf:"rule_rows"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
@@ -446,8 +460,10 @@ func (o *laneObjects) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneMaps struct {
+	Beside       *ebpf.Map `ebpf:"beside"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Destinations *ebpf.Map `ebpf:"destinations"`
+	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Fdb          *ebpf.Map `ebpf:"fdb"`
 	Flows        *ebpf.Map `ebpf:"flows"`
@@ -459,8 +475,10 @@ type laneMaps struct {
 
 func (m *laneMaps) Close() error {
 	return _LaneClose(
+		m.Beside,
 		m.Counters,
 		m.Destinations,
+		m.Entries,
 		m.Events,
 		m.Fdb,
 		m.Flows,
@@ -475,6 +493,7 @@ func (m *laneMaps) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneVariables struct {
+	ExportEntry     *ebpf.Variable `ebpf:"export_entry"`
 	ExportEvent     *ebpf.Variable `ebpf:"export_event"`
 	ExportEventKind *ebpf.Variable `ebpf:"export_event_kind"`
 	ExportFlow      *ebpf.Variable `ebpf:"export_flow"`
@@ -496,7 +515,6 @@ type laneVariables struct {
 	FlowMask        *ebpf.Variable `ebpf:"flow_mask"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
 	Netns           *ebpf.Variable `ebpf:"netns"`
-	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
 	RuleRows        *ebpf.Variable `ebpf:"rule_rows"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
@@ -509,6 +527,7 @@ type laneVariables struct {
 type lanePrograms struct {
 	DevmapLost   *ebpf.Program `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.Program `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.Program `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.Program `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.Program `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.Program `ebpf:"renew_lease"`
@@ -518,6 +537,7 @@ func (p *lanePrograms) Close() error {
 	return _LaneClose(
 		p.DevmapLost,
 		p.OvsXdp,
+		p.OvsXdpTagged,
 		p.OvsXdpVeth,
 		p.RedirectLost,
 		p.RenewLease,

@@ -18,9 +18,9 @@ const LayoutVersion = int(laneLimitsLAYOUT_VERSION)
 // ErrLayout tells that tables are of another layout version.
 var ErrLayout = errors.New("tables of another layout version")
 
-// readOnly is the ELF section of the constants, which each program has for
-// itself.
-const readOnly = ".rodata"
+// own tells maps that each process has for itself: the constants of its programs
+// (by their ELF section), and how frames go on from one of these to another.
+var own = map[string]bool{".rodata": true, laneMapEntries: true, laneMapBeside: true}
 
 // layoutTable is the name of a table with one layoutRecord: the constants that
 // programs on the tables beside it must be loaded with. (They can't be read from

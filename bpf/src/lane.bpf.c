@@ -24,6 +24,7 @@
 #include "lists.h"
 #include "losses.h"
 #include "tag.h"
+#include "beside.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
 const volatile enum limits export_limits = LAYOUT_VERSION;
@@ -40,6 +41,7 @@ const volatile enum tag_action export_tag_action = TAG_KEEP;
 const volatile enum flow_flag export_flow_flag = FLOW_VALID;
 const volatile enum flow_bit export_flow_bit = FLOW_KEY;
 const volatile struct flow export_flow = {};
+const volatile enum entry export_entry = ENTRY_BARE;
 
 /* Where a frame goes, when it takes the lane. */
 struct route {
@@ -153,7 +155,7 @@ static __always_inline bool by_flows(const struct port_rule *in)
 
 static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
-					       struct route *route, bool beside)
+					       struct route *route, bool tagged_beside)
 {
 	struct port_rule in, out;
 	union row_word src, dst;
@@ -174,8 +176,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	/* A frame of one VLAN of this bridge. */
 	if (!frame_read(ctx, f))
 		return REASON_RUNT;
-	if (beside)
-		tag_beside(ctx, f);
+	if (tagged_beside)
+		tag_beside(f);
 
 	/* The bridge's rules do not drop it. What they drop is not learned from. */
 	if (in.flags & RULE_LISTS) {
@@ -214,7 +216,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_FOREIGN_ADDRESS;
 
 	/* It is plain unicast IP. */
-	if (f->odd_tag)
+	if (tagged_beside || f->odd_tag)
 		return REASON_ODD_TAG;
 	if (f->dst >> 56 & 1)
 		return REASON_GROUP;
@@ -307,7 +309,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	return REASON_LANE;
 }
 
-static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
+static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 {
 	struct route route = {};
 	struct frame f = {};
@@ -331,7 +333,7 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		f.scattered = f.len != whole;
 		f.len = whole;
 	}
-	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
+	reason = lane_decide(ctx, p, slot, c, &f, &route, tagged_beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
@@ -377,25 +379,38 @@ int ovs_xdp(struct xdp_md *ctx)
 	return lane_run(ctx, false);
 }
 
-/* Never set. The verifier takes out what depends on it. */
-const volatile bool never = false;
+/* The same for a frame whose tag is beside it. */
+SEC("xdp")
+int ovs_xdp_tagged(struct xdp_md *ctx)
+{
+	return lane_run(ctx, true);
+}
 
 /*
- * The same for one device, which may hold a frame's tag beside it.
+ * For one device, which may hold a frame's tag beside it: it asks the driver, and
+ * the frame goes on to one of the programs for all devices. Loading those for each
+ * device took the verifier up to a tenth of a second.
  *
  * The kernel keeps a second pointer to a program that is bound to a device, and
  * does not follow when the verifier moves the program because it has outgrown
- * its memory (bpf_prog_realloc in kernel/bpf/core.c, offload->prog in
- * kernel/bpf/offload.c): when the device goes, it reads freed memory, and the
- * host may crash. Instructions that never get to run make room for what the
- * verifier adds; the daemon checks that it was enough.
+ * its memory, which comes in pages (bpf_prog_realloc in kernel/bpf/core.c,
+ * offload->prog in kernel/bpf/offload.c): when the device goes, it reads freed
+ * memory, and the host may crash. This program is far smaller than a page; the
+ * daemon checks that it stays so.
  */
 SEC("xdp")
 int ovs_xdp_veth(struct xdp_md *ctx)
 {
-	if (never)
-		asm volatile(".rept 1024; r0 = 0; .endr" ::: "r0");
-	return lane_run(ctx, true);
+	__u32 zero = 0, *tci;
+
+	tci = bpf_map_lookup_elem(&beside, &zero);
+	if (!tci)
+		return XDP_PASS;
+	if (ask_tag(ctx, tci))
+		bpf_tail_call(ctx, &entries, ENTRY_TAGGED);
+	else
+		bpf_tail_call(ctx, &entries, ENTRY_BARE);
+	return XDP_PASS;
 }
 
 /* devmap_lost sees frames that a device did not take: without an error, its

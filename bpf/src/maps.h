@@ -4,6 +4,13 @@
 
 #include "layout.h"
 
+/* Where a frame of a veth goes on, in entries. */
+enum entry {
+	ENTRY_BARE, /* ovs_xdp */
+	ENTRY_TAGGED, /* ovs_xdp_tagged */
+	ENTRY_COUNT,
+};
+
 /* Sizes here are placeholders: the daemon sets max_entries before loading. */
 
 /* Bucket number -> four stations. Mapped into the daemon, its only writer but
@@ -80,6 +87,25 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } destinations SEC(".maps");
+
+/* enum entry -> the program that a frame goes on to which has come to the one of
+ * a veth (ovs_xdp_veth). Each daemon has its own; it is empty, and such frames
+ * pass, when the daemon has ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, ENTRY_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} entries SEC(".maps");
+
+/* TCI of the tag beside the frame at hand, on each CPU, for ovs_xdp_tagged. Each
+ * daemon has its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} beside SEC(".maps");
 
 /* "Look again": new and moved sources, ports that lose frames, frames without a
  * flow; struct event. */
