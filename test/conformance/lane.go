@@ -172,7 +172,7 @@ func (r *Rig) flowsRead() error {
 }
 
 // flowsLate is how often ovs-xdpd reads flows, and more.
-var flowsLate = 1300 * time.Millisecond * lab.Patience()
+const flowsLate = 1300 * time.Millisecond
 
 // agree waits until the lane has no station where OVS has it no longer, by
 // having ovs-xdpd look.

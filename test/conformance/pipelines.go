@@ -292,7 +292,7 @@ func (g *generator) migrate(nets []network, said []*Frame) {
 	} else {
 		g.stations[i] = now
 	}
-	if g.chance(50) {
+	if g.chance(25) {
 		g.add(Event{Converge: true})
 	}
 }
