@@ -172,13 +172,7 @@ func TestFlowsPortChange(t *testing.T) {
 		p.arrivals(got, map[string][]byte{"vm3": want})
 	}
 	p.must(p.vm1.Set("tag=1"))
-	p.eventually(func() error {
-		p.greet()
-		if got, path := p.send(p.uplink, in, "vm1"); len(got) != 1 || len(got["vm1"]) != burst {
-			return &unexpected{"uplink", path}
-		}
-		return nil
-	})
+	p.arrives(p.uplink, p.vm1, in, p.greet)
 	p.taken(p.uplink, p.vm1, in, want)
 }
 
@@ -237,7 +231,7 @@ func TestFlowsUnannounced(t *testing.T) {
 			took = append(took, p.stopsGrowing(at, began))
 			stop()
 			p.drain(quiet)
-			p.taken(p.uplink, to, in, want)
+			p.arrives(p.uplink, to, in, func() {})
 			at, to = to, at
 		}
 		limited("last frame of the old way, since another bucket was set", took)
@@ -247,7 +241,7 @@ func TestFlowsUnannounced(t *testing.T) {
 		off := p.portOn("br-int", (*lab.Lab).AddTap, "vm4", lab.PortOptions{Columns: []string{"tag=1", "external_ids:xdp-offload=off"}})
 		var took []time.Duration
 		for range 5 {
-			p.greet()
+			p.arrives(p.uplink, p.vm1, in, p.greet)
 			p.taken(p.uplink, p.vm1, in, want)
 			time.Sleep(time.Second)
 			stop := p.stream(p.uplink, in)
