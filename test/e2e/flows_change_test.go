@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -174,6 +175,35 @@ func TestFlowsPortChange(t *testing.T) {
 	p.must(p.vm1.Set("tag=1"))
 	p.arrives(p.uplink, p.vm1, in, p.greet)
 	p.taken(p.uplink, p.vm1, in, want)
+
+	// What changes elsewhere on the bridges closes them, too.
+	for _, c := range []struct {
+		name   string
+		change func(round int) error
+	}{
+		{"a key of another port", func(round int) error { return p.vm2.Set(fmt.Sprintf("external_ids:round=%d", round)) }},
+		{"the MTU of another port", func(round int) error {
+			_, err := p.Hypervisor.Exec(t.Context(), "ip", "link", "set", "vm2", "mtu", fmt.Sprint(1400+round))
+			return err
+		}},
+	} {
+		p.runPair(c.name, func(p *pair) {
+			var closed, back []time.Duration
+			for round := range 5 {
+				stop := p.stream(p.uplink, in)
+				p.sends(p.vm1)
+				began := time.Now()
+				p.must(c.change(round))
+				closed = append(closed, p.stopsGrowing(p.vm1, began))
+				p.until(began, "the lane sends again", func() bool { return !p.stopsGrowingSoon(p.vm1) })
+				back = append(back, time.Since(began))
+				stop()
+				p.drain(quiet)
+			}
+			p.median("last frame before the lane closed, since the command began", closed)
+			p.median("on the lane again (50 ms to see)", back)
+		})
+	}
 }
 
 // A daemon that takes over has the flows, and does not close the lane for them.
