@@ -12,8 +12,8 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// rounds is how often a window is measured.
-const rounds = 3
+// windows is how often a window is measured.
+const windows = 3
 
 // openPair makes a pair whose frames take the lane.
 func openPair(t *testing.T, args ...string) *pair {
@@ -43,7 +43,7 @@ func TestFlowsRuleChange(t *testing.T) {
 	} {
 		p.runPair(c.name, func(p *pair) {
 			var closed, back []time.Duration
-			for range rounds {
+			for range windows {
 				p.allTaken()
 				stop := p.stream(c.from, c.b)
 				time.Sleep(100 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestFlowsMove(t *testing.T) {
 	out, _ := p.out(p.vm1, 100, frame.UDP4)
 	from, to := p.vm1, p.vm3
 	var took []time.Duration
-	for range 2 * rounds {
+	for range 2 * windows {
 		stop := p.stream(p.uplink, in)
 		p.sends(from)
 		time.Sleep(time.Second) // OVS counts the VM's frames before the next ones
@@ -130,7 +130,7 @@ func TestFlowsGone(t *testing.T) {
 	p := openPair(t)
 	none := func(flows []flow) bool { return len(flows) == 0 }
 	var took []time.Duration
-	for range rounds {
+	for range windows {
 		p.flowsAre("flows", func(flows []flow) bool { return len(flows) > 3 })
 		purged := time.Now()
 		_, err := p.Appctl("revalidator/purge")
@@ -192,7 +192,7 @@ func TestFlowsPortChange(t *testing.T) {
 	} {
 		p.runPair(c.name, func(p *pair) {
 			var closed, back []time.Duration
-			for round := range rounds {
+			for round := range windows {
 				stop := p.stream(p.uplink, in)
 				p.sends(p.vm1)
 				began := time.Now()
@@ -255,7 +255,7 @@ func TestFlowsUnannounced(t *testing.T) {
 		p.rules("br-int", append([]string{"table=60,priority=10,dl_vlan=1,dl_dst=" + p.vm1.MAC.String() + ",actions=group:1"}, intRules...)...)
 		var took []time.Duration
 		at, to := p.vm1, p.vm3
-		for range rounds {
+		for range windows {
 			p.taken(p.uplink, at, in, want)
 			stop := p.stream(p.uplink, in)
 			p.sends(at)
@@ -273,7 +273,7 @@ func TestFlowsUnannounced(t *testing.T) {
 	p.runPair("port without a program", func(p *pair) {
 		off := p.portOn("br-int", (*lab.Lab).AddTap, "vm4", lab.PortOptions{Columns: []string{"tag=1", "external_ids:xdp-offload=off"}})
 		var took []time.Duration
-		for range rounds {
+		for range windows {
 			p.arrives(p.uplink, p.vm1, in, p.greet)
 			p.taken(p.uplink, p.vm1, in, want)
 			time.Sleep(time.Second)
