@@ -36,6 +36,7 @@ var remedies = map[plan.Reason]remedy{
 	plan.Sampling:        {"samples are taken by OVS of the frames that it sees", "ovs-vsctl clear bridge BRIDGE sflow netflow ipfix, if none is needed"},
 	plan.Fragments:       {"OVS treats fragments otherwise than other frames", "ovs-ofctl set-frags BRIDGE normal"},
 	plan.HWOffload:       {"OVS offloads flows to the NIC, and would not see them either", "ovs-vsctl remove open_vswitch . other_config hw-offload, and restart ovs-vswitchd"},
+	plan.PortNames:       {"OVS prints names without quotes: a flow could be read wrong", "rename the interface: letters, digits, '-', '_' and '.', not a number alone"},
 	plan.Audited:         {"OVS would have done something else than the lane", "report it; then external_ids:xdp-offload=off, and on again"},
 	plan.PortOff:         {"somebody has said so", "ovs-vsctl remove port PORT external_ids xdp-offload"},
 	plan.BadKey:          {"a value that can't be read means off", "ovs-vsctl set port PORT external_ids:xdp-offload=on|off|target"},
