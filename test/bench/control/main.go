@@ -123,7 +123,7 @@ func (b *bench) measure(ctx context.Context, r *result, kind string, all bool) (
 		}
 		args := append([]string{"--fdb-rows=" + strconv.Itoa(max(65536, f.Stations*5/4))}, b.daemon...)
 		if all {
-			alone, err := n.idle(ctx, b.window/2)
+			alone, err := n.idle(ctx, b.window)
 			if err != nil {
 				return err
 			}
