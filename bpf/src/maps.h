@@ -23,6 +23,16 @@ struct {
 	__type(value, struct bucket);
 } fdb SEC(".maps");
 
+/* Bucket number -> four flows. As the FDB; see flows.h. max_entries is
+ * flow_mask + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow_bucket);
+} flows SEC(".maps");
+
 /* Slot -> port. A device sits in one of the PORT_PROBES slots from ifindex &
  * port_mask on. Mapped into the daemon. max_entries is port_mask + 1. */
 struct {
@@ -97,7 +107,8 @@ struct {
 	__type(value, __u32);
 } beside SEC(".maps");
 
-/* "Look again": new and moved sources, ports that lose frames; struct event. */
+/* "Look again": new and moved sources, ports that lose frames, frames without a
+ * flow; struct event. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
@@ -107,6 +118,7 @@ struct {
 const volatile __u32 fdb_mask = 1023;
 const volatile __u32 port_mask = 1023;
 const volatile __u64 fdb_seed = 0;
+const volatile __u32 flow_mask = 1023;
 
 /* The programs may get frames in several buffers (BPF_F_XDP_HAS_FRAGS, Linux
  * 5.18): those of a jumbo MTU. Only the first is between data and data_end. */

@@ -195,6 +195,6 @@ func (o *Observer) wanted(snap *ovs.Snapshot) []ovs.Bridge {
 
 // same reports whether nothing changed that Details depend on.
 func (o *Observer) same(a, b *ovs.Snapshot) bool {
-	return a.FlowRestoreWait == b.FlowRestoreWait && a.HWOffload == b.HWOffload &&
+	return a.FlowRestoreWait == b.FlowRestoreWait && a.HWOffload == b.HWOffload && a.MaxIdle == b.MaxIdle &&
 		reflect.DeepEqual(o.wanted(a), o.wanted(b))
 }

@@ -26,12 +26,15 @@ type Op struct {
 	Port *plan.Port
 	// Row is the row of MarkRow, DeleteRow and PutRow.
 	Row plan.Row
+	// Flow is the flow of DeleteFlow and PutFlow, an empty one in other steps.
+	Flow *plan.Flow
 	// List is the list of DeleteList and PutList, an empty one in other steps.
 	List *plan.List
 }
 
 var (
 	noPort plan.Port
+	noFlow plan.Flow
 	noList plan.List
 )
 
@@ -42,6 +45,8 @@ type Kind int
 const (
 	// ClosePort lets frames from the port pass, and sends none to it.
 	ClosePort Kind = iota
+	// DeleteFlow takes a flow out: its frames pass.
+	DeleteFlow
 	// MarkRow lets frames from and to the station pass.
 	MarkRow
 	// DeleteRow takes a row out.
@@ -58,14 +63,18 @@ const (
 	SetRule
 	// PutRow writes a row, unmarked.
 	PutRow
+	// PutFlow writes a flow that is not there, or has another interval.
+	PutFlow
 )
 
 // String returns the step for logs.
 func (o Op) String() string {
-	names := [...]string{"close port", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row"}
+	names := [...]string{"close port", "delete flow", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row", "put flow"}
 	switch o.Kind {
 	case DeleteList, PutList:
 		return fmt.Sprintf("%s %s", names[o.Kind], o.List.Key)
+	case DeleteFlow, PutFlow:
+		return fmt.Sprintf("%s %s", names[o.Kind], o.Flow.FlowKey)
 	case MarkRow, DeleteRow, PutRow:
 		return fmt.Sprintf("%s %s VLAN %d %s", names[o.Kind], o.Row.Bridge, o.Row.VLAN, o.Row.MAC)
 	}
@@ -76,9 +85,9 @@ func (o Op) String() string {
 // A port of have whose device is gone must be left out of have.Ports with its
 // rows, or be given as gone.
 func Ops(have, want plan.Tables) []Op {
-	var steps [PutRow + 1][]Op
+	var steps [PutFlow + 1][]Op
 	add := func(o Op) {
-		o.Port, o.List = cmp.Or(o.Port, &noPort), cmp.Or(o.List, &noList)
+		o.Port, o.Flow, o.List = cmp.Or(o.Port, &noPort), cmp.Or(o.Flow, &noFlow), cmp.Or(o.List, &noList)
 		steps[o.Kind] = append(steps[o.Kind], o)
 	}
 
@@ -145,6 +154,26 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: PutList, List: w})
 		}
 	}
+	for i := range have.Flows {
+		h := &have.Flows[i]
+		w := want.Flow(h.FlowKey)
+		ages := *h // the interval alone changes nothing that a frame meets
+		if w != nil {
+			ages.KeepAlive = w.KeepAlive
+		}
+		if w == nil || *w != ages || !stays[h.IfIndex] || !stays[h.Egress] {
+			add(Op{Kind: DeleteFlow, Flow: h})
+		}
+		if w != nil && (*w != *h || !stays[h.IfIndex] || !stays[h.Egress]) {
+			add(Op{Kind: PutFlow, Flow: w})
+		}
+	}
+	for i := range want.Flows {
+		w := &want.Flows[i]
+		if have.Flow(w.FlowKey) == nil {
+			add(Op{Kind: PutFlow, Flow: w})
+		}
+	}
 	return slices.Concat(steps[:]...)
 }
 
@@ -183,6 +212,14 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 	}
 	if o.Kind == PutRow {
 		next.Rows = append(next.Rows, o.Row)
+	}
+	for _, f := range t.Flows {
+		if gone := o.Kind == RemovePort && (f.IfIndex == o.Port.IfIndex || f.Egress == o.Port.IfIndex); f.FlowKey != o.Flow.FlowKey && !gone {
+			next.Flows = append(next.Flows, f)
+		}
+	}
+	if o.Kind == PutFlow {
+		next.Flows = append(next.Flows, *o.Flow)
 	}
 	for _, l := range t.Lists {
 		if l.Key != o.List.Key {

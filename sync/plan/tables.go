@@ -13,10 +13,11 @@ import (
 )
 
 // Tables is what the kernel's tables should hold. Ports are sorted by ifindex,
-// rows by bridge, VLAN and MAC; none has two entries for one key.
+// rows by bridge, VLAN and MAC, flows by key; none has two entries for one key.
 type Tables struct {
 	Ports []Port
 	Rows  []Row
+	Flows []Flow
 	// Lists are what rules of ports name, sorted by key.
 	Lists []List
 }
@@ -61,6 +62,12 @@ func (m Mode) String() string { return [...]string{"none", "native", "native", "
 type Rule struct {
 	// Bridge is Bridge:name.
 	Bridge string
+	// Domain is that of rows of the port's stations, Key.Bridge, when it is not
+	// Bridge: that of flows, which bridges share.
+	Domain string
+	// Flows tells that flows decide about frames from the port. All rows of its
+	// domain are in VLAN 0 then.
+	Flows bool
 	// Watch looks at frames from the port (VLAN and source); Ingress lets
 	// them take the lane; Egress lets frames be sent to the port.
 	Watch, Ingress, Egress bool
@@ -125,6 +132,12 @@ type Rate struct {
 	PerSecond, Burst uint64
 }
 
+// Shut is the rule of a port that is closed, of the same bridge.
+func (r Rule) Shut() Rule { return Rule{Bridge: r.Bridge, Domain: r.Domain} }
+
+// InDomain is the domain of rows of the port's stations.
+func (r Rule) InDomain() string { return cmp.Or(r.Domain, r.Bridge) }
+
 // Sends tells whether frames may be sent to the port, or the bond that it
 // stands for.
 func (r Rule) Sends() bool { return r.Egress || r.Legs != [Legs]int{} }
@@ -145,7 +158,8 @@ func (m VLANMode) String() string {
 	return [...]string{"trunk", "access", "native-tagged", "native-untagged"}[m]
 }
 
-// Key names a station: its address in a VLAN of a bridge.
+// Key names a station: its address in a VLAN of a bridge, or in VLAN 0 of a
+// domain of bridges that use flows (Rule.InDomain).
 type Key struct {
 	Bridge string
 	VLAN   ovs.VLAN
@@ -183,6 +197,7 @@ type Row struct {
 func (t *Tables) Sort() {
 	ovs.SortBy(t.Ports, func(p *Port) uint64 { return uint64(p.IfIndex) })
 	sortRows(t.Rows)
+	slices.SortFunc(t.Flows, func(a, b Flow) int { return a.Compare(b.FlowKey) })
 	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 

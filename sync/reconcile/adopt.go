@@ -25,6 +25,7 @@ func (in *installer) adopt(ports []plan.Port) {
 			in.lane.DeleteRow(r.Key)
 		}
 	}
+	in.adoptFlows()
 	for _, p := range ports {
 		in.ports[p.IfIndex] = p
 		if !in.lane.Holds(p.IfIndex, in.rule(p.Rule)) {

@@ -176,14 +176,15 @@ func (s *session) audited(a answer) {
 		au.struck = now
 		s.observer.Forget(q.Bridge)
 		s.links = nil
+		s.mega.due = now
 		s.soon(0)
 	}
 }
 
-// reviewSuspicion tells the suspicion of a look.
-func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time) {
+// reviewSuspicion tells the suspicion of a look, with megaflows or without.
+func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time, dumped bool) {
 	au := s.auditor
-	if au.suspect == nil || !started.After(au.struck) {
+	if au.suspect == nil || !started.After(au.struck) || au.suspect.Question.Domain != "" && !dumped {
 		return
 	}
 	if au.suspect.Looked(planned) {
@@ -219,6 +220,9 @@ func (s *session) condemn(bridge, detail, text string, now time.Time) {
 	}
 	s.log.Error("audit: the lane of the bridge is closed, since OVS would do something else (see offload/show)", "bridge", bridge, "found", detail)
 	s.closeBridge(bridge)
+	if s.mega.reach[bridge] {
+		s.unsettle("the audit has closed " + bridge)
+	}
 	s.soon(0)
 }
 
@@ -278,15 +282,21 @@ func (in *installer) sample(r *rand.Rand) plan.Tables {
 			t.Rows = append(t.Rows, rowOf(row, names))
 		}
 	}
+	for _, f := range in.lane.Flows() {
+		t.Flows = append(t.Flows, flowOf(f))
+	}
 	return t
 }
 
 // pair is sample for the stations of a question alone.
 func (in *installer) pair(q audit.Question) plan.Tables {
 	t, names := in.writtenTables(), in.names()
-	number, ok := in.numbers[q.Bridge]
+	number, ok := in.numbers[q.Source().Bridge]
 	if !ok {
 		return t
+	}
+	if f := in.lane.FindFlow(classOf(q.Class())); f != nil && q.Domain != "" {
+		t.Flows = append(t.Flows, flowOf(*f))
 	}
 	for _, k := range []plan.Key{q.Source(), q.Destination()} {
 		if r := in.lane.FindRow(bpf.Key{Bridge: number, VLAN: k.VLAN, MAC: k.MAC}); r != nil {

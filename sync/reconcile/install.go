@@ -26,6 +26,8 @@ type installer struct {
 	host    *host.Host
 	numbers map[string]uint8 // Bridge:name -> number in the kernel's tables
 	ports   map[int]plan.Port
+	// flows holds those in the tables, as they were last written.
+	flows map[plan.FlowKey]plan.Flow
 	// sorted holds the same by ifindex; nil when that has changed.
 	sorted []plan.Port
 	// rows is for how many have makes room.
@@ -53,7 +55,7 @@ type failedAttach struct {
 const retryOffloads = 10 * time.Minute
 
 func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
-	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port),
+	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port), flows: make(map[plan.FlowKey]plan.Flow),
 		lists: make(map[plan.ListKey]heldList), counted: make(map[string]map[plan.RuleID]bpf.RuleCount), plain: make(map[int]plainPort),
 		failed: make(map[int]failedAttach)}
 }
@@ -76,6 +78,9 @@ func (in *installer) have(changed bool) (tables plan.Tables, sightings []bpf.Eve
 			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
 		}
 		t.Rows = append(t.Rows, rowOf(r, names))
+	}
+	for _, f := range in.flows {
+		t.Flows = append(t.Flows, f)
 	}
 	in.rows = len(t.Rows) + len(t.Rows)/8
 	for _, l := range in.lists {
@@ -120,7 +125,7 @@ func rowOf(r bpf.Row, names map[uint8]string) plan.Row {
 func (in *installer) close(ifindex int) {
 	if p, ok := in.ports[ifindex]; ok {
 		in.lane.ClosePort(ifindex)
-		p.Rule = plan.Rule{Bridge: p.Rule.Bridge}
+		p.Rule = p.Rule.Shut()
 		in.ports[ifindex] = p
 		in.sorted = nil
 	}
@@ -129,6 +134,7 @@ func (in *installer) close(ifindex int) {
 func (in *installer) remove(ifindex int) error {
 	in.countPlain(ifindex, plan.Rule{})
 	delete(in.ports, ifindex)
+	in.dropFlowsOf(ifindex)
 	in.sorted = nil
 	return errors.Join(in.lane.RemovePort(ifindex), in.host.Restore(ifindex))
 }
@@ -165,6 +171,8 @@ type outcome struct {
 	marked []bpf.Key
 	// full counts rows that found no place.
 	full int
+	// fullFlows counts flows that found no place.
+	fullFlows int
 	// refused holds the devices that the kernel did not take, with its error.
 	refused map[int]error
 	// unlisted holds lists that are not what they should be, for want of room or
@@ -185,7 +193,8 @@ func (in *installer) apply(ops []diff.Op) outcome {
 			continue // it stays closed
 		}
 		if out.refused[op.Port.IfIndex] != nil && op.Kind == diff.SetRule ||
-			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil {
+			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil ||
+			op.Kind == diff.PutFlow && (out.refused[op.Flow.IfIndex] != nil || out.refused[op.Flow.Egress] != nil) {
 			continue
 		}
 		if err := in.step(op, &out); err != nil {
@@ -214,6 +223,10 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 	switch op.Kind {
 	case diff.ClosePort:
 		in.close(op.Port.IfIndex)
+	case diff.DeleteFlow:
+		in.deleteFlow(op.Flow.FlowKey)
+	case diff.PutFlow:
+		return in.putFlow(*op.Flow, out)
 	case diff.MarkRow:
 		in.lane.MarkRow(in.key(op.Row.Key))
 	case diff.DeleteRow:
@@ -275,7 +288,7 @@ func (in *installer) rule(r plan.Rule) bpf.Rule {
 		Protected: r.Protected, Declared: r.Declared, Checksum: r.Checksum,
 		Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects, Scattered: r.Scattered, Finish: r.Finish,
 		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
-		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
+		MaxFrame: r.MaxFrame, Bridge: in.number(r.InDomain()), Flows: r.Flows, KeepAlive: r.KeepAlive,
 		Rules: in.listKey(r.Rules), Addresses: in.listKey(r.Addresses), Scoped: r.Scoped, MAC: r.MAC,
 		PoliceBytes: bpf.Rate(r.PoliceBytes), PoliceFrames: bpf.Rate(r.PoliceFrames),
 	}
@@ -304,7 +317,7 @@ func (in *installer) number(bridge string) uint8 {
 		}
 		alive := make(map[string]bool)
 		for _, p := range in.ports {
-			alive[p.Rule.Bridge] = true
+			alive[p.Rule.InDomain()] = true
 		}
 		for k := range in.lists {
 			alive[k.Bridge] = true

@@ -112,7 +112,7 @@ func (g *generator) policy(bridge int) *Policy {
 			add(0, "", next(), false, false)
 		case g.chance(85):
 			add(0, "", "NORMAL", false, false)
-		case foreign && g.chance(30): // what no rule matches is dropped
+		case g.chance(40): // what no rule matches is dropped
 			p.Rules[len(p.Rules)-1].Foreign = true
 			add(5, "arp", "NORMAL", false, false)
 		default:
