@@ -28,7 +28,7 @@ func (l Lines) Write(f Frame) error {
 // Flush does nothing.
 func (Lines) Flush() error { return nil }
 
-// Objects writes a JSON object a line, see Document.
+// Objects writes a JSON object a line, see Captured.
 type Objects struct{ Out io.Writer }
 
 // Write writes the object of a frame.
@@ -46,8 +46,8 @@ func (o Objects) Write(f Frame) error {
 // Flush does nothing.
 func (Objects) Flush() error { return nil }
 
-// Document is a frame in JSON.
-type Document struct {
+// Captured is a frame in JSON.
+type Captured struct {
 	Time time.Time `json:"time"`
 	From string    `json:"from"`
 	To   string    `json:"to"`
@@ -58,8 +58,8 @@ type Document struct {
 	Data string `json:"data"`
 }
 
-func (f Frame) document() Document {
-	d := Document{Time: f.At, From: f.From, To: f.To, Length: f.Length, Data: hex.EncodeToString(f.Data)}
+func (f Frame) document() Captured {
+	d := Captured{Time: f.At, From: f.From, To: f.To, Length: f.Length, Data: hex.EncodeToString(f.Data)}
 	if tag, ok := f.packet().Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q); ok {
 		d.VLAN = int(tag.VLANIdentifier)
 	}
@@ -67,7 +67,7 @@ func (f Frame) document() Document {
 }
 
 func (f Frame) packet() gopacket.Packet {
-	return gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+	return gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
 }
 
 // Text is the frame in one line: time, devices, addresses, VLAN, what it carries,
@@ -83,16 +83,28 @@ func (f Frame) Text() string {
 	if tag, ok := p.Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q); ok {
 		fmt.Fprintf(&b, " vlan %d", tag.VLANIdentifier)
 	}
-	if l := p.NetworkLayer(); l != nil {
+	// A header that is cut off has no addresses.
+	l := p.NetworkLayer()
+	if l != nil && len(l.NetworkFlow().Src().Raw()) > 0 {
 		src, dst := l.NetworkFlow().Endpoints()
 		fmt.Fprintf(&b, " %s %s > %s", l.LayerType(), src, dst)
-	}
-	if l := p.TransportLayer(); l != nil {
-		src, dst := l.TransportFlow().Endpoints()
-		fmt.Fprintf(&b, " %s %s > %s", l.LayerType(), src, dst)
-	} else if all := p.Layers(); len(all) > 0 && p.NetworkLayer() != nil && all[len(all)-1].LayerType() != gopacket.LayerTypePayload {
-		fmt.Fprintf(&b, " %s", all[len(all)-1].LayerType())
+		b.WriteString(above(p))
 	}
 	fmt.Fprintf(&b, ", %d bytes", f.Length)
 	return b.String()
+}
+
+// above is what an IP packet carries.
+func above(p gopacket.Packet) string {
+	if l := p.TransportLayer(); l != nil && len(l.TransportFlow().Src().Raw()) > 0 {
+		src, dst := l.TransportFlow().Endpoints()
+		return fmt.Sprintf(" %s %s > %s", l.LayerType(), src, dst)
+	}
+	all := p.Layers()
+	switch last := all[len(all)-1].LayerType(); last {
+	case gopacket.LayerTypePayload, gopacket.LayerTypeDecodeFailure, p.NetworkLayer().LayerType():
+		return ""
+	default:
+		return " " + last.String()
+	}
 }

@@ -37,7 +37,7 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
+	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|Conditions|ControlSocket|" +
 	"CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|" +
 	"MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|" +
 	"PublishStatus|RuleChange|RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|" +
