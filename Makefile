@@ -25,8 +25,8 @@ package: ## build a .deb and an .rpm for ARCH in dist
 	for shell in bash zsh fish; do $(GO) run ./cmd/ovs-xdpctl completion $$shell >dist/completion/$$shell || exit 1; done
 	for format in deb rpm; do ARCH=$(ARCH) VERSION=$(VERSION) $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist || exit 1; done
 
-test-package: packages-debian ## build packages, and install the .deb in a clean Debian with systemd (root)
-	$(GO) test -tags packages -count=1 -timeout 30m -v -run 'Package|Exposure' ./test/deploy
+test-package: packages-debian ## build packages, and install both in a clean Debian with systemd (root)
+	$(GO) test -tags packages -count=1 -timeout 30m -v -run 'Packages|Exposure' ./test/deploy
 
 demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
