@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated check-kubernetes lint bench fuzz clean
+.PHONY: help build package test-package test-container demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ package: ## build a .deb and an .rpm for ARCH in dist
 
 test-package: packages-debian ## build packages, and install both in a clean Debian with systemd (root)
 	$(GO) test -tags packages -count=1 -timeout 30m -v -run 'Packages|Exposure' ./test/deploy
+
+test-container: packages-containers ## build the image, and run it as the DaemonSet does beside a real Open vSwitch (root)
+	$(GO) test -tags packages -count=1 -timeout 30m -v -run Container ./test/deploy
 
 demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
@@ -85,6 +88,9 @@ packages-kernels: ## the same, and those that machines of QEMU need (root)
 
 packages-debian: ## the same, and those that test-package needs (root)
 	@test/setup/install-packages debian
+
+packages-containers: ## the same, and those that test-container needs (root)
+	@test/setup/install-packages containers
 
 generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)
 	$(GO) generate ./bpf
