@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package test-container demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes lint bench fuzz clean
+.PHONY: help build package test-package test-container demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ check-generated: generate ## fail when the committed BPF objects are not those o
 
 check-kubernetes: ## build the manifests as kustomize does, and read them by the types of Kubernetes
 	cd test/deploy/kubernetes && $(GO) test -count=1 ./...
+
+check-grafana: ## read the dashboard by the types of Grafana's own schema
+	cd test/deploy/grafana && $(GO) test -count=1 ./...
 
 lint: ## check style and the dependency rules
 	$(GOLANGCI_LINT) run ./...
