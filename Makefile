@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package test-container demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench fuzz clean
+.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ test-package: packages-debian ## build packages, and install both in a clean Deb
 
 test-container: packages-containers ## build the image, and run it as the DaemonSet does beside a real Open vSwitch (root)
 	$(GO) test -tags packages -count=1 -timeout 30m -v -run Container ./test/deploy
+
+FREEZE ?= $(GO) run github.com/charmbracelet/freeze@v0.2.2
+pictures: packages build ## make the pictures in deploy/pictures anew: what an operator sees (root, tmux)
+	mkdir -p dist/pictures deploy/pictures && $(GO) run ./test/pictures dist/pictures
+	for f in dist/pictures/*.ansi; do $(FREEZE) $$f --language ansi --font.family monospace --font.size 13 --output deploy/pictures/$$(basename $$f .ansi).svg || exit 1; done
 
 demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
