@@ -99,7 +99,7 @@ func (c *Capture) start() error {
 	if c.samples, err = ringbuf.NewReader(c.coll.Maps[captureMapSamples]); err != nil {
 		return fmt.Errorf("open the ring buffer of samples: %w", err)
 	}
-	if c.link, err = link.AttachTracing(link.TracingOptions{Program: c.coll.Programs[captureProgCaptureRedirect]}); err != nil {
+	if c.link, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: "xdp_redirect", Program: c.coll.Programs[captureProgCaptureRedirect]}); err != nil {
 		return fmt.Errorf("attach to the tracepoint xdp_redirect: %w%s", err, captureHint(err))
 	}
 	return nil

@@ -175,9 +175,11 @@ static __always_inline void *here(void *per_cpu, struct capture_sample *s)
 static __always_inline bool of_the_lane(const struct bpf_prog *prog)
 {
 	static const char name[] = "ovs_xdp";
+	struct bpf_prog_aux *aux;
 	char its[sizeof(name) - 1];
 
-	if (bpf_core_read(its, sizeof(its), &prog->aux->name))
+	if (bpf_core_read(&aux, sizeof(aux), &prog->aux) ||
+	    bpf_core_read(its, sizeof(its), &aux->name))
 		return false;
 	for (int i = 0; i < sizeof(its); i++)
 		if (its[i] != name[i])
@@ -246,11 +248,13 @@ static __always_inline struct xdp_frame *last_of(struct net_device *to,
 	return f;
 }
 
-SEC("tp_btf/xdp_redirect")
+/* A raw tracepoint: to a program with types (tp_btf) the kernel gives no argument
+ * that is a const void *, before some version after 6.12. */
+SEC("raw_tp/xdp_redirect")
 int BPF_PROG(capture_redirect, const struct net_device *dev, const struct bpf_prog *prog,
 	     const void *tgt, int err, int map_type)
 {
-	__u32 zero = 0, from, to = 0, len = 0;
+	__u32 zero = 0, from = 0, to = 0, len = 0;
 	__u64 dst = 0, src = 0;
 	struct capture_sample *s;
 	struct capture_missed *m;
@@ -258,7 +262,7 @@ int BPF_PROG(capture_redirect, const struct net_device *dev, const struct bpf_pr
 	struct xdp_frame *f;
 	void *data;
 
-	if (map_type != BPF_MAP_TYPE_DEVMAP || dev->nd_net.net->ns.inum != netns ||
+	if (map_type != BPF_MAP_TYPE_DEVMAP || BPF_CORE_READ(dev, nd_net.net, ns.inum) != netns ||
 	    !of_the_lane(prog))
 		return 0;
 	s = bpf_map_lookup_elem(&desk, &zero);
@@ -267,9 +271,9 @@ int BPF_PROG(capture_redirect, const struct net_device *dev, const struct bpf_pr
 		return 0;
 	/* "must be first member, due to tracepoint" (struct bpf_dtab_netdev) */
 	if (!tgt || bpf_probe_read_kernel(&device, sizeof(device), tgt) || !device ||
-	    bpf_core_read(&to, sizeof(to), &device->ifindex))
+	    bpf_core_read(&to, sizeof(to), &device->ifindex) ||
+	    bpf_core_read(&from, sizeof(from), &dev->ifindex))
 		return 0;
-	from = dev->ifindex;
 	if (!station && !bpf_map_lookup_elem(&devices, &from) &&
 	    !bpf_map_lookup_elem(&devices, &to))
 		return 0;
