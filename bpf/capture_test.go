@@ -231,3 +231,43 @@ func TestCaptureOfOthers(t *testing.T) {
 		t.Errorf("samples: %+v", got)
 	}
 }
+
+// What a redirected frame costs: with nobody who looks, and with somebody who looks
+// for other frames, who has had enough of them in this second, and who takes all.
+func BenchmarkCapture(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		cfg     CaptureConfig
+		devices []int
+	}{
+		{"off", CaptureConfig{}, nil},
+		{"other-frames", everything, []int{1}},
+		{"over-the-rate", CaptureConfig{Rate: 1, Snap: MaxSnap}, []int{0}},
+		{"all", CaptureConfig{Rate: 1 << 40, Snap: MaxSnap}, []int{0}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newWorld(b, 4, Config{})
+			w.gro(1, "on")
+			w.gro(3, "on")
+			w.pair(ModeNative, access(10), access(10))
+			if c.cfg.Rate > 0 {
+				capture := w.capture(c.cfg, c.devices...)
+				stop := make(chan struct{})
+				defer close(stop)
+				go func() { // the reader
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+							_, _ = capture.Read(time.Now().Add(50 * time.Millisecond))
+						}
+					}
+				}()
+			}
+			f := frame.UDP4(macB, macA, frame.Length(512))
+			b.ResetTimer()
+			w.liveRounds(0, f, b.N, batch)
+		})
+	}
+}

@@ -262,12 +262,8 @@ int BPF_PROG(capture_redirect, const struct net_device *dev, const struct bpf_pr
 	struct xdp_frame *f;
 	void *data;
 
-	if (map_type != BPF_MAP_TYPE_DEVMAP || BPF_CORE_READ(dev, nd_net.net, ns.inum) != netns ||
-	    !of_the_lane(prog))
-		return 0;
-	s = bpf_map_lookup_elem(&desk, &zero);
-	m = bpf_map_lookup_elem(&missed, &zero);
-	if (!s || !m)
+	/* What costs least comes first: most redirects are not looked for. */
+	if (map_type != BPF_MAP_TYPE_DEVMAP)
 		return 0;
 	/* "must be first member, due to tracepoint" (struct bpf_dtab_netdev) */
 	if (!tgt || bpf_probe_read_kernel(&device, sizeof(device), tgt) || !device ||
@@ -276,6 +272,10 @@ int BPF_PROG(capture_redirect, const struct net_device *dev, const struct bpf_pr
 		return 0;
 	if (!station && !bpf_map_lookup_elem(&devices, &from) &&
 	    !bpf_map_lookup_elem(&devices, &to))
+		return 0;
+	s = bpf_map_lookup_elem(&desk, &zero);
+	m = bpf_map_lookup_elem(&missed, &zero);
+	if (!s || !m || BPF_CORE_READ(dev, nd_net.net, ns.inum) != netns || !of_the_lane(prog))
 		return 0;
 	f = last_of(device, dev, s);
 	if (!f || bpf_core_read(&data, sizeof(data), &f->data) ||
