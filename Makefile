@@ -116,7 +116,7 @@ bench: build ## measure what the program costs a frame (root)
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./bpf
 
 fuzz: ## fuzz each parser for FUZZTIME (30s)
-	@for pkg in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	@for pkg in $$(grep -rl --exclude-dir=.cache --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6-); do \
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; \
 		done; \
