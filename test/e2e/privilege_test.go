@@ -108,7 +108,9 @@ func TestPrivilegeForVeths(t *testing.T) {
 				w.announce(b, "lane")
 				w.laneBetween(a, b)
 			} else {
-				w.t.Log(w.refused("br0/v1"))
+				if said := w.refused("br0/v1"); !strings.Contains(said, c.name[len("without "):]) {
+					w.t.Errorf("the refusal does not name the capability: %s", said)
+				}
 			}
 			w.stop()
 		})
