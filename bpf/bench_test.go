@@ -46,6 +46,10 @@ func BenchmarkLane(b *testing.B) {
 		{"tagged hit, guard, IPv6", lane, guarded, trunk(), frame.UDP6(macB, macA, tag), "lane"},
 		{"unknown destination", lane, access(10), access(10), frame.UDP4(macC, macA), "unknown"},
 		{"broadcast", lane, access(10), access(10), frame.UDP4(frame.Broadcast, macA), "group"},
+		{"flow, untagged", lane, flowing(), flowing(), frame.UDP4(macB, macA), "lane"},
+		{"flow, tagged", lane, flowing(), flowing(), frame.UDP4(macB, macA, tag), "lane"},
+		{"flow, IPv6", lane, flowing(), flowing(), frame.UDP6(macB, macA), "lane"},
+		{"no flow", lane, flowing(), flowing(), frame.UDP4(macC, macA), "no-flow"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := w.enter(b)
@@ -54,6 +58,13 @@ func BenchmarkLane(b *testing.B) {
 			w.port(1, c.out)
 			w.row(keyA, 0, true)
 			w.row(keyB, 1, true)
+			if c.in.Flows {
+				w.row(Key{1, 0, macA}, 0, true)
+				w.row(Key{1, 0, macB}, 1, true)
+				for _, f := range []Flow{flowAB(), flowAB(six), flowAB(on(10, 0))} {
+					w.flow(f)
+				}
+			}
 			least := time.Hour
 			for b.Loop() {
 				const repeat = 20000

@@ -17,7 +17,15 @@ type Config struct {
 	// Ports holds the ports of all bridges; port i has the OpenFlow port
 	// number i + 1.
 	Ports []Port
+	// Patches join bridges. They do not change in a case.
+	Patches []Patch
 }
+
+// Patch is a pair of patch ports between two bridges.
+type Patch struct{ Bridges [2]int }
+
+// patchPort is the OpenFlow port number of an end of a patch.
+func patchPort(patch, end int) int { return 100 + 2*patch + end }
 
 // Bridge is the configuration of a bridge, in the words of the database.
 type Bridge struct {
@@ -81,7 +89,7 @@ type Port struct {
 // Clone returns a copy that shares nothing that is ever changed: slices of a
 // Bridge or Port are replaced, not written to.
 func (c Config) Clone() Config {
-	return Config{Bridges: slices.Clone(c.Bridges), Ports: slices.Clone(c.Ports)}
+	return Config{Bridges: slices.Clone(c.Bridges), Ports: slices.Clone(c.Ports), Patches: c.Patches}
 }
 
 // mode returns the port's vlan_mode, with the empty one made explicit.
@@ -206,6 +214,9 @@ func (c *Config) String() string {
 	}
 	for i := range c.Ports {
 		fmt.Fprintf(&b, "  port %d: %s\n", i, &c.Ports[i])
+	}
+	for i, p := range c.Patches {
+		fmt.Fprintf(&b, "  patch between bridge %d (port %d) and %d (port %d)\n", p.Bridges[0], patchPort(i, 0), p.Bridges[1], patchPort(i, 1))
 	}
 	return b.String()
 }

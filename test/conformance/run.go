@@ -44,6 +44,8 @@ type run struct {
 	stale, counted bool
 	// known is what both sides know; nil: to be read.
 	known macTable
+	// same holds frames that taught OVS nothing when they came last.
+	same map[string]bool
 	// state is what the lane is; converged tells that it has all it should.
 	state     laneState
 	converged bool
@@ -64,7 +66,7 @@ type run struct {
 // Run runs a case, and returns how the sides differ; nil when they do not. The
 // error is one of the Rig itself.
 func (r *Rig) Run(c *Case, tally *Tally) (*Failure, error) {
-	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), flowCount: make(map[int]int)}
+	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), same: make(map[string]bool), flowCount: make(map[int]int)}
 	err := x.run()
 	if err != nil {
 		return nil, fmt.Errorf("seed %d, event %d: %w", c.Seed, x.event, err)
@@ -197,6 +199,7 @@ func (x *run) changed(err error) error {
 		return err
 	}
 	x.stale, x.known, x.converged = true, nil, false
+	clear(x.same)
 	return x.refresh()
 }
 
@@ -275,6 +278,9 @@ func (x *run) settled(f *Frame) (from, to address, ok bool) {
 	parsed, err := frame.Parse(f.Data)
 	if err != nil || f.Alone || x.known == nil {
 		return from, to, false
+	}
+	if len(x.cfg.Patches) > 0 { // which bridges it crosses, and in which VLAN, is for OVS to know
+		return from, to, x.same[f.key()]
 	}
 	if p := x.policy(f); p != nil && p.teaches() {
 		return from, to, false

@@ -28,12 +28,9 @@ type Daemon struct {
 func Binaries() (string, error) {
 	dir := os.Getenv("OVS_XDP_BIN")
 	if dir == "" {
-		root, err := filepath.Abs(".")
+		root, err := repository()
 		if err != nil {
 			return "", err
-		}
-		for !exists(filepath.Join(root, "go.mod")) && root != "/" {
-			root = filepath.Dir(root)
 		}
 		dir = filepath.Join(root, "bin")
 	}
@@ -43,6 +40,18 @@ func Binaries() (string, error) {
 		}
 	}
 	return filepath.Abs(dir)
+}
+
+// repository is what the working directory belongs to.
+func repository() (string, error) {
+	root, err := filepath.Abs(".")
+	if err != nil {
+		return "", err
+	}
+	for !exists(filepath.Join(root, "go.mod")) && root != "/" {
+		root = filepath.Dir(root)
+	}
+	return root, nil
 }
 
 func exists(path string) bool {
