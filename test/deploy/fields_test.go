@@ -47,7 +47,7 @@ func TestReferenceHasFields(t *testing.T) {
 	_, text, _ := strings.Cut(read(t, "deploy/REFERENCE.md"), "\n## Documents\n")
 	text, _, _ = strings.Cut(text, "\n## ")
 	n := 0
-	for _, document := range []any{report.Status{}, report.Port{}, report.Station{}, report.Rule{}, report.Why{}, report.Stats{}, capture.Captured{}, doctor.Report{}, detach.Outcome{}} {
+	for _, document := range []any{report.Status{}, report.Port{}, report.Station{}, report.Rule{}, report.Flow{}, report.Why{}, report.Stats{}, capture.Captured{}, doctor.Report{}, detach.Outcome{}} {
 		of := reflect.TypeOf(document)
 		fields(of, func(path string) {
 			n++
