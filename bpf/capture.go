@@ -202,7 +202,8 @@ func (c *Capture) Read(deadline time.Time) (Sample, error) {
 	if len(rec.RawSample) < header {
 		return Sample{}, fmt.Errorf("read samples: one has %d bytes, want %d", len(rec.RawSample), header)
 	}
-	raw := append(rec.RawSample, make([]byte, binary.Size(s)-len(rec.RawSample))...)
+	raw := make([]byte, binary.Size(s)) // the kernel sends only what was caught
+	copy(raw, rec.RawSample)
 	if _, err := binary.Decode(raw, binary.NativeEndian, &s); err != nil {
 		return Sample{}, fmt.Errorf("read samples: %w", err)
 	}
