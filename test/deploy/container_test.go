@@ -272,6 +272,19 @@ func TestContainer(t *testing.T) {
 	if lane < 90 {
 		t.Errorf("%d of 100 frames took the lane", lane)
 	}
+	// kubectl exec: the capabilities are the container's.
+	capturing, err := n.Start(n.Hypervisor, "/usr/sbin/runc", n.runc("exec", "xdpd", "ovs-xdpctl", "capture", "t1", "-c", "3")...)
+	must(err)
+	must(lab.Eventually(20*time.Second, func() error {
+		must(a.Send(sent))
+		if !capturing.Ended() {
+			return errors.New("capture has not ended: " + capturing.Output(20))
+		}
+		return nil
+	}))
+	if out := capturing.Output(20); strings.Count(out, " v1 > t1 "+a.MAC.String()) != 3 {
+		t.Errorf("capture: %s", out)
+	}
 	must(c.Signal(15))
 	must(c.Wait(20 * time.Second))
 	programs, err := l.Hypervisor.XDPPrograms()
