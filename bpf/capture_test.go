@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,12 +37,16 @@ func (w *world) capture(cfg CaptureConfig, devices ...int) *Capture {
 	return c
 }
 
-// sampled reads all samples that come within the time that none comes for.
-func (w *world) sampled(c *Capture) []Sample {
+// sampled reads so many samples, and those too many that come soon after.
+func (w *world) sampled(c *Capture, n int) []Sample {
 	w.Helper()
 	var all []Sample
 	for {
-		s, err := c.Read(time.Now().Add(200 * time.Millisecond))
+		wait := 5 * time.Second
+		if len(all) >= n {
+			wait = 100 * time.Millisecond
+		}
+		s, err := c.Read(time.Now().Add(wait))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return all
 		}
@@ -88,7 +93,7 @@ func TestCapture(t *testing.T) {
 			capture := w.capture(everything, 0)
 			w.send(1, frame.UDP4(frame.Broadcast, macA), c.sent, frame.UDP4(macC, macA))
 			want := []Sample{{From: w.dev[0], To: w.dev[2], Length: len(c.got), Data: c.got}}
-			if d := cmp.Diff(want, w.sampled(capture)); d != "" {
+			if d := cmp.Diff(want, w.sampled(capture, 1)); d != "" {
 				t.Errorf("%s, mode %d: samples (-want +got):\n%s", c.name, mode, d)
 			}
 			w.must(capture.Close())
@@ -112,47 +117,40 @@ func TestCaptureJumbo(t *testing.T) {
 	w.pair(ModeNative, access(10).with(wide), trunk().with(wide))
 	capture := w.capture(everything, 2)
 	w.send(1, frame.UDP4(macB, macA, frame.Length(9014)))
-	got, want := w.sampled(capture), frame.UDP4(macB, macA, frame.Length(9018), frame.OnVLAN(10))
+	got, want := w.sampled(capture, 1), frame.UDP4(macB, macA, frame.Length(9018), frame.OnVLAN(10))
 	if len(got) != 1 || got[0].Length != len(want) || len(got[0].Data) < 1000 || !bytes.HasPrefix(want, got[0].Data) {
 		t.Errorf("samples: %+v, want one of %d bytes", got, len(want))
 	}
 }
 
-// What is sampled is chosen by device, on either side, or by address; the rate and
-// the length are bounded.
+// What is sampled is chosen by device, on either side, or by address; its length is
+// bounded.
 func TestCaptureChooses(t *testing.T) {
 	w := newWorld(t, 4, Config{})
 	w.gro(1, "on")
 	w.gro(3, "on")
 	sent := frame.UDP4(macB, macA, frame.Length(1000))
 	for _, c := range []struct {
-		name    string
-		cfg     CaptureConfig
-		devices []int
-		frames  int
-		samples int
-		over    uint64
-		caught  int
+		name            string
+		cfg             CaptureConfig
+		devices         []int
+		samples, caught int
 	}{
-		{"its source", everything, []int{0}, 3, 3, 0, 1000},
-		{"its target", everything, []int{2}, 3, 3, 0, 1000},
-		{"both", everything, []int{0, 2}, 3, 3, 0, 1000},
-		{"another", everything, []int{1}, 3, 0, 0, 0},
-		{"source address", CaptureConfig{Station: macA, Rate: 1000, Snap: MaxSnap}, nil, 3, 3, 0, 1000},
-		{"destination address", CaptureConfig{Station: macB, Rate: 1000, Snap: 64}, nil, 3, 3, 0, 64},
-		{"another address", CaptureConfig{Station: macC, Rate: 1000, Snap: 64}, []int{0}, 3, 0, 0, 0},
-		{"rate", CaptureConfig{Rate: 5, Snap: 14}, []int{0}, 20, 5, 15, 14},
+		{"its source", everything, []int{0}, 3, 1000},
+		{"its target", everything, []int{2}, 3, 1000},
+		{"both", everything, []int{0, 2}, 3, 1000},
+		{"another", everything, []int{1}, 0, 0},
+		{"source address", CaptureConfig{Station: macA, Rate: 1000, Snap: MaxSnap}, nil, 3, 1000},
+		{"destination address", CaptureConfig{Station: macB, Rate: 1000, Snap: 64}, nil, 3, 64},
+		{"another address", CaptureConfig{Station: macC, Rate: 1000, Snap: 64}, []int{0}, 0, 0},
 	} {
 		w.pair(ModeNative, access(10), access(10))
 		capture := w.capture(c.cfg, c.devices...)
-		for range c.frames {
-			w.send(1, sent)
-		}
-		got := w.sampled(capture)
-		over, full, err := capture.Missed()
-		w.must(err)
-		if len(got) != c.samples || over != c.over || full != 0 {
-			t.Errorf("%s: %d samples, %d over the rate, %d not read, want %d, %d, 0", c.name, len(got), over, full, c.samples, c.over)
+		w.send(1, sent, sent, sent)
+		w.counts(0, "lane", "lane", "lane")
+		got := w.sampled(capture, c.samples)
+		if over, full, err := capture.Missed(); err != nil || len(got) != c.samples || over+full != 0 {
+			t.Errorf("%s: %d samples, %d over the rate, %d not read, error %v; want %d", c.name, len(got), over, full, err, c.samples)
 		}
 		for _, s := range got {
 			if s.Length != len(sent) || !bytes.Equal(s.Data, sent[:c.caught]) {
@@ -160,6 +158,25 @@ func TestCaptureChooses(t *testing.T) {
 			}
 		}
 		w.must(capture.Close())
+	}
+}
+
+// In a second there are no more samples than the rate; the rest is counted.
+func TestCaptureRate(t *testing.T) {
+	w := newWorld(t, 4, Config{})
+	w.gro(1, "on")
+	w.gro(3, "on")
+	w.pair(ModeNative, access(10), access(10))
+	const rate, frames = 5, 50
+	capture := w.capture(CaptureConfig{Rate: rate, Snap: 14}, 0)
+	began := time.Now()
+	w.send(1, slices.Repeat([][]byte{frame.UDP4(macB, macA)}, frames)...)
+	w.counts(0, slices.Repeat([]string{"lane"}, frames)...)
+	most := rate * (1 + int(time.Since(began)/time.Second))
+	got := w.sampled(capture, rate)
+	over, full, err := capture.Missed()
+	if w.must(err); len(got) < rate || len(got) > most || int(over) != frames-len(got) || full != 0 {
+		t.Errorf("%d samples of %d frames at a rate of %d, at most %d in that time; %d over the rate, %d not read", len(got), frames, rate, most, over, full)
 	}
 }
 
@@ -189,7 +206,7 @@ func TestCaptureUnderLoad(t *testing.T) {
 	}
 	senders.Wait()
 	seen := make(map[[2]uint16]int)
-	for _, s := range w.sampled(capture) {
+	for _, s := range w.sampled(capture, each) {
 		src, dst := binary.BigEndian.Uint16(s.Data[38:]), binary.BigEndian.Uint16(s.Data[40:])
 		seen[[2]uint16{src, dst}]++
 		if want := frame.UDP4(macB, macA, frame.Ports(dst, src), frame.OnVLAN(10)); !bytes.Equal(s.Data, want) {
@@ -227,7 +244,7 @@ func TestCaptureOfOthers(t *testing.T) {
 	if n, err := far.Read(make([]byte, 2048)); err != nil {
 		t.Fatalf("%d bytes arrived, %v: the test shows nothing", n, err)
 	}
-	if got := w.sampled(capture); len(got) > 0 {
+	if got := w.sampled(capture, 0); len(got) > 0 {
 		t.Errorf("samples: %+v", got)
 	}
 }
