@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench fuzz clean
+.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench bench-control fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,11 @@ lint: ## check style and the dependency rules
 
 bench: build ## measure what the program costs a frame (root)
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./bpf
+
+# For a quick one: BENCH='-rounds 1 -new 20 -idle 10s -stations 1000,10000'.
+BENCH ?= -out test/bench/control -readme README.md
+bench-control: packages build ## measure how the daemon keeps up with 500 ports and 100,000 stations, and write the figures into the README (root; about 15 minutes)
+	@$(GO) run ./test/bench/control $(BENCH)
 
 fuzz: ## fuzz each parser for FUZZTIME (30s)
 	@for pkg in $$(grep -rl --exclude-dir=.cache --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -377,7 +377,7 @@ func TestClose(t *testing.T) {
 		}
 		return ids
 	}
-	for end := time.Now().Add(5 * time.Second); left() != nil && time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); left() != nil && time.Now().Before(end); {
 		runtime.GC() // unmaps variables of programs
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -256,15 +256,29 @@ func (in *installer) sample(r *rand.Rand) plan.Tables {
 	domain := func(row bpf.Row) int { return int(row.Bridge)<<12 | int(row.VLAN) }
 	var sources [bpf.MaxBridges + 1]int
 	vlans := make([]int8, len(sources)<<12) // how many are still to be taken
+	bridges, left := len(in.numbers), 0
 	for row := range in.lane.EachRow(start) {
-		if sources[row.Bridge] < sampleSources {
-			sources[row.Bridge]++
+		if sources[row.Bridge] == sampleSources {
+			continue
+		}
+		if sources[row.Bridge]++; vlans[domain(row)] == 0 {
 			vlans[domain(row)] = sampleVLAN
+			left++
+		}
+		if sources[row.Bridge] == sampleSources {
+			if bridges--; bridges == 0 {
+				break
+			}
 		}
 	}
 	for row := range in.lane.EachRow(start) {
+		if left == 0 {
+			break
+		}
 		if vlans[domain(row)] > 0 {
-			vlans[domain(row)]--
+			if vlans[domain(row)]--; vlans[domain(row)] == 0 {
+				left--
+			}
 			t.Rows = append(t.Rows, rowOf(row, names))
 		}
 	}

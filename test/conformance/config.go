@@ -29,8 +29,8 @@ func patchPort(patch, end int) int { return 100 + 2*patch + end }
 
 // Bridge is the configuration of a bridge, in the words of the database.
 type Bridge struct {
-	// Mode is external_ids:xdp-offload.
-	Mode string
+	// Mode is external_ids:xdp-offload, Lane is xdp-lane.
+	Mode, Lane string
 	// Canary and XDPVLANs are the keys of these names; "" leaves them out.
 	Canary, XDPVLANs string
 	FloodVLANs       []ovs.VLAN
@@ -145,6 +145,7 @@ func (b *Bridge) String() string { return strings.Join(b.words(), " ") }
 
 func (b *Bridge) words() words {
 	w := words{"xdp-offload=" + b.Mode}
+	w.addIf(b.Lane != "", "xdp-lane=%s", b.Lane)
 	w.addIf(b.Canary != "", "xdp-canary=%s", b.Canary)
 	w.addIf(b.XDPVLANs != "", "xdp-vlans=%s", b.XDPVLANs)
 	w.addIf(len(b.FloodVLANs) > 0, "flood_vlans=%v", b.FloodVLANs)

@@ -251,11 +251,13 @@ func (g *generator) traffic(nets []network, frames int) {
 				g.add(Event{Frame: f})
 			}
 		}
-		say()
-		say()
+		say() // OVS learns
+		say() // and no more
+		say() // flows stay
 		g.add(Event{Converge: true})
-		say()
-		say()
+		for range 5 { // by the lane
+			say()
+		}
 		for range 2 {
 			g.migrate(nets, said)
 		}
@@ -291,7 +293,7 @@ func (g *generator) migrate(nets []network, said []*Frame) {
 	} else {
 		g.stations[i] = now
 	}
-	if g.chance(50) {
+	if g.chance(25) {
 		g.add(Event{Converge: true})
 	}
 }

@@ -106,6 +106,7 @@ func (s *side) bridgeRow(i int, next Config) []string {
 		fmt.Sprintf("mcast_snooping_enable=%t", b.Snooping),
 	}
 	w.addIf(s.lane, "external_ids:xdp-offload=%s", b.Mode)
+	w.addIf(s.lane && b.Lane != "", "external_ids:xdp-lane=%s", b.Lane)
 	w.addIf(s.lane && b.Canary != "", "external_ids:xdp-canary=%s", b.Canary)
 	w.addIf(s.lane && b.XDPVLANs != "", "external_ids:xdp-vlans=\"%s\"", b.XDPVLANs)
 	w.addIf(len(b.FloodVLANs) > 0, "flood_vlans=%s", list(b.FloodVLANs))

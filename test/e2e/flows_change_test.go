@@ -100,12 +100,16 @@ func TestFlowsMove(t *testing.T) {
 	for range 6 {
 		stop := p.stream(p.uplink, in)
 		p.sends(from)
+		time.Sleep(time.Second) // OVS counts the VM's frames before the next ones
 		moved := time.Now()
 		p.must(to.Send(out))
 		_, err := p.uplink.Recv(time.Second) // so the frame has been through
 		p.must(err)
 		before := p.sentTo(from)
-		took = append(took, p.until(moved, "the lane sends to the new port", func() bool { return !p.stopsGrowingSoon(to) }))
+		took = append(took, p.until(moved, "the lane sends to the new port", func() bool {
+			p.drain(time.Millisecond)
+			return !p.stopsGrowingSoon(to)
+		}))
 		if n := p.sentTo(from) - before; n > 0 {
 			t.Errorf("%d frames took the lane to %s, where the VM is no more", n, from.Name)
 		}
@@ -203,4 +207,57 @@ func TestFlowsTakeover(t *testing.T) {
 		}
 	}
 	p.allTaken()
+}
+
+// What OVS does not announce is found by the next dump: another bucket of a group, a
+// VM that speaks from a port without a program.
+func TestFlowsUnannounced(t *testing.T) {
+	p := openPair(t)
+	in, want := p.in(p.vm1, 100, frame.UDP4)
+	limited := func(what string, took []time.Duration) {
+		if m := p.median(what, took); m > limit(3*time.Second) {
+			p.t.Errorf("%s: noticed %v later", what, m)
+		}
+	}
+	p.runPair("group", func(p *pair) {
+		group := func(command string, to string) {
+			_, err := p.Ofctl("-O", "OpenFlow13", command, "br-int", "group_id=1,type=indirect,bucket=strip_vlan,output:"+to)
+			p.must(err)
+		}
+		group("add-group", "1") // vm1
+		p.rules("br-int", append([]string{"table=60,priority=10,dl_vlan=1,dl_dst=" + p.vm1.MAC.String() + ",actions=group:1"}, intRules...)...)
+		var took []time.Duration
+		at, to := p.vm1, p.vm3
+		for range 5 {
+			p.taken(p.uplink, at, in, want)
+			stop := p.stream(p.uplink, in)
+			p.sends(at)
+			began := time.Now()
+			group("mod-group", map[*lab.Port]string{p.vm1: "1", p.vm3: "3"}[to])
+			took = append(took, p.stopsGrowing(at, began))
+			stop()
+			p.drain(quiet)
+			p.taken(p.uplink, to, in, want)
+			at, to = to, at
+		}
+		limited("last frame of the old way, since another bucket was set", took)
+		p.rules("br-int", intRules...)
+	})
+	p.runPair("port without a program", func(p *pair) {
+		off := p.portOn("br-int", (*lab.Lab).AddTap, "vm4", lab.PortOptions{Columns: []string{"tag=1", "external_ids:xdp-offload=off"}})
+		var took []time.Duration
+		for range 5 {
+			p.greet()
+			p.taken(p.uplink, p.vm1, in, want)
+			time.Sleep(time.Second)
+			stop := p.stream(p.uplink, in)
+			p.sends(p.vm1)
+			began := time.Now()
+			p.must(off.Send(frame.UDP4(frame.Broadcast, p.vm1.MAC)))
+			took = append(took, p.stopsGrowing(p.vm1, began))
+			stop()
+			p.drain(quiet)
+		}
+		limited("last frame to the old port, since the VM spoke from a port without a program", took)
+	})
 }
