@@ -32,7 +32,8 @@ type looks struct {
 	failures int       // looks that failed in a row
 	lastFull time.Time // when everything was last read
 	lastGood time.Time // when a look last ended well
-	budget   budget    // of looks that stations ask for
+	budget   budget    // of looks that nothing but stations ask for
+	asked    bool      // the one under way is one of these
 }
 
 // picture is what came of reading OVS.
@@ -125,6 +126,7 @@ func (s *session) arm(timer *time.Timer) {
 // look begins to read OVS.
 func (s *session) look() {
 	p := picture{started: time.Now()}
+	s.asked = s.due.IsZero() || s.due.After(p.started)
 	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
 	s.churn = make(map[string]bool)
 	if !s.watching() {
@@ -173,7 +175,9 @@ func (s *session) read(ctx context.Context, version bool) (*ovs.Snapshot, error)
 // returns an error when the session must end.
 func (s *session) looked(p picture) error {
 	s.looking = false
-	defer func() { s.budget.spend(time.Since(p.started), time.Now()) }()
+	if s.asked {
+		defer func() { s.budget.spend(time.Since(p.started), time.Now()) }()
+	}
 	if s.watching() {
 		return s.succeed(p)
 	}
