@@ -22,7 +22,8 @@ type auditor struct {
 	interval time.Duration
 	rand     *rand.Rand
 	timer    *time.Timer
-	asking   bool // a question is under way
+	due      time.Time // of the timer, if it runs
+	asking   bool      // a question is under way
 	answers  chan answer
 	suspect  *audit.Suspicion // the pair that is being followed; nil for none
 	struck   time.Time        // when OVS last answered differently about it
@@ -37,6 +38,18 @@ type auditor struct {
 func (a *auditor) forgetPorts() {
 	clear(a.ports)
 	a.changes++
+}
+
+// again has the timer fire after d.
+func (a *auditor) again(d time.Duration) {
+	a.timer.Reset(d)
+	a.due = time.Now().Add(d)
+}
+
+// soon tells that OVS may as well be asked now, when it is asked something else:
+// each time that ovs-vswitchd wakes costs it more than a question.
+func (a *auditor) soon(now time.Time) bool {
+	return a.suspect == nil && !a.due.IsZero() && a.due.Sub(now) < interval/10
 }
 
 // answer is what came of asking.
@@ -54,6 +67,8 @@ func newAuditor(interval time.Duration) *auditor {
 		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	if interval == 0 {
 		a.timer.Stop()
+	} else {
+		a.again(interval)
 	}
 	return a
 }
@@ -61,13 +76,13 @@ func newAuditor(interval time.Duration) *auditor {
 // audit asks about a pair of stations, the suspect one if there is one.
 func (s *session) audit() {
 	au := s.auditor
-	au.timer.Reset(au.interval)
+	au.again(au.interval)
 	if au.asking || !s.View().Open {
 		return
 	}
 	var q audit.Question
 	if au.suspect != nil {
-		au.timer.Reset(audit.Again)
+		au.again(audit.Again)
 		q = au.suspect.Question
 		t := s.in.pair(q)
 		switch au.suspect.Due(audit.Verdict(&t, q)) {
@@ -171,7 +186,7 @@ func (s *session) audited(a answer) {
 		s.dropSuspicion()
 		return
 	}
-	au.timer.Reset(audit.Again)
+	au.again(audit.Again)
 	if outcome == audit.Differs {
 		// Everything is read again, as if OVS had announced a change.
 		au.struck = now
@@ -189,7 +204,7 @@ func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time, dumpe
 		return
 	}
 	if au.suspect.Looked(planned) {
-		au.timer.Reset(audit.Again)
+		au.again(audit.Again)
 	} else {
 		s.forgetSuspicion()
 	}
@@ -206,7 +221,7 @@ func (s *session) dropSuspicion() {
 
 func (s *session) forgetSuspicion() {
 	s.auditor.suspect = nil
-	s.auditor.timer.Reset(s.auditor.interval)
+	s.auditor.again(s.auditor.interval)
 }
 
 // condemn closes the lane of a bridge for good: its tables are wrong in a way

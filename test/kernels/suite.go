@@ -37,7 +37,7 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|" +
+	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
 	"Conditions|ControlSocket|CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|Flush|" +
 	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOVN|FlowsOfNormal|FlowsPortChange|FlowsRuleChange|FlowsTakeover|FlowsUnannounced|" +
 	"FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|" +
