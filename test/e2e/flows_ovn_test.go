@@ -30,8 +30,13 @@ func TestFlowsOVN(t *testing.T) {
 	}
 	nbctl := func(line string) {
 		t.Helper()
-		_, err := w.Nbctl(strings.Fields(line)...)
-		w.must(err)
+		if _, err := w.Nbctl(strings.Fields(line)...); err != nil { // it is done, and ovn-controller late
+			t.Log(err)
+			w.must(lab.Eventually(3*settle, func() error {
+				_, err := w.Nbctl("sync")
+				return err
+			}))
+		}
 	}
 	nbctl("ls-add plain -- ls-add guarded" + line)
 	for i, net := range []string{"plain", "guarded"} {

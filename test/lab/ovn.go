@@ -67,8 +67,11 @@ func (l *Lab) StartOVN(mappings string) error {
 	if _, err := l.Start(l.Hypervisor, filepath.Join(root, "usr/bin/ovn-controller"), "unix:"+filepath.Join(l.RunDir, "db.sock"), "--pidfile", "--log-file", "-vconsole:off"); err != nil {
 		return err
 	}
-	_, err = l.Nbctl("init")
-	return err
+	// ovn-controller may have tried br-int too early, and tries again later and later.
+	return Eventually(3*toolTimeout, func() error {
+		_, err := l.Nbctl("init")
+		return err
+	})
 }
 
 // Nbctl runs ovn-nbctl, and returns when ovn-controller has done what came of it.
