@@ -11,39 +11,53 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// VMs of OVN's logical switch with a localnet port take the lane, in IPv4; with an ACL
-// they do not, and why says that it is connection tracking.
-func TestFlowsOVN(t *testing.T) {
+// ovnPair makes a pair of bridges that OVN runs: vm1 and vm2 on the logical switch
+// plain, vm3 on guarded, which has an ACL; both have a localnet port. Now and then
+// ovn-controller never does what it is told (its log, OVN 23.03, ends when it has
+// connected): an error, that has nothing to do with the lane, which is not there yet.
+func ovnPair(t *testing.T) (*pair, error) {
+	t.Helper()
 	w := &world{Lab: lab.NewT(t), t: t, keepsMegaflows: true}
 	w.must(w.AddBridge("br-ex"))
-	w.must(w.StartOVN("physnet:br-ex"))
+	if err := w.StartOVN("physnet:br-ex"); err != nil {
+		return nil, err
+	}
 	p := &pair{world: w, far: w.NewMAC()}
 	p.uplink = w.portOn("br-ex", (*lab.Lab).AddVeth, "uplink", lab.PortOptions{})
 	line := ""
 	for i, name := range []string{"vm1", "vm2", "vm3"} {
-		port := w.portOn("br-int", (*lab.Lab).AddTap, name, lab.PortOptions{Columns: []string{}})
+		port := w.portOn("br-int", (*lab.Lab).AddTap, name, lab.PortOptions{})
 		_, err := w.OVS("set", "interface", name, "external_ids:iface-id="+name)
 		w.must(err)
 		net := []string{"plain", "plain", "guarded"}[i]
 		line += " -- lsp-add " + net + " " + name + " -- lsp-set-addresses " + name + " " + port.MAC.String()
 		*[]**lab.Port{&p.vm1, &p.vm2, &p.vm3}[i] = port
 	}
-	nbctl := func(line string) {
-		t.Helper()
-		if _, err := w.Nbctl(strings.Fields(line)...); err != nil { // it is done, and ovn-controller late
-			t.Log(err)
-			w.must(lab.Eventually(3*settle, func() error {
-				_, err := w.Nbctl("sync")
-				return err
-			}))
+	lines := []string{"ls-add plain -- ls-add guarded" + line}
+	for i, net := range []string{"plain", "guarded"} {
+		lines = append(lines, "lsp-add "+net+" out-"+net+" -- lsp-set-type out-"+net+" localnet -- lsp-set-addresses out-"+net+
+			" unknown -- lsp-set-options out-"+net+" network_name=physnet -- set logical_switch_port out-"+net+" tag="+[]string{"100", "200"}[i])
+	}
+	for _, line := range append(lines, "acl-add guarded from-lport 1000 ip4 allow-related") {
+		if _, err := w.Nbctl(strings.Fields(line)...); err != nil {
+			return nil, err
 		}
 	}
-	nbctl("ls-add plain -- ls-add guarded" + line)
-	for i, net := range []string{"plain", "guarded"} {
-		nbctl("lsp-add " + net + " out-" + net + " -- lsp-set-type out-" + net + " localnet -- lsp-set-addresses out-" + net +
-			" unknown -- lsp-set-options out-" + net + " network_name=physnet -- set logical_switch_port out-" + net + " tag=" + []string{"100", "200"}[i])
+	return p, nil
+}
+
+// VMs of OVN's logical switch with a localnet port take the lane, in IPv4; with an ACL
+// they do not, and why says that it is connection tracking.
+func TestFlowsOVN(t *testing.T) {
+	p, err := ovnPair(t)
+	for tries := 1; err != nil && tries < 3; tries++ {
+		t.Log(err)
+		p, err = ovnPair(t)
 	}
-	nbctl("acl-add guarded from-lport 1000 ip4 allow-related")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := p.world
 	w.start()
 	p.key("xdp-offload=on", "on", "br-int", "br-ex")
 	for _, vlan := range []ovs.VLAN{100, 200} {
@@ -66,7 +80,8 @@ func TestFlowsOVN(t *testing.T) {
 	}
 
 	// An ACL comes: its frames leave the lane.
-	nbctl("acl-add plain from-lport 1000 ip4 allow-related")
+	_, err = w.Nbctl(strings.Fields("acl-add plain from-lport 1000 ip4 allow-related")...)
+	w.must(err)
 	p.eventually(func() error {
 		got, path := p.send(p.vm1, inside, "vm2")
 		p.arrivals(got, map[string][]byte{"vm2": inside})
