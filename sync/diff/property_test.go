@@ -184,6 +184,10 @@ func (r random) putFlow(t *plan.Tables) {
 		return
 	}
 	f := flow(pick(r, t.Ports...).IfIndex, pick(r, vlans...), pick(r, stations...), pick(r, stations...), pick(r, t.Ports...).IfIndex)
+	src, dst := t.Row(plan.Key{Bridge: "br0", MAC: f.Src}), t.Row(plan.Key{Bridge: "br0", MAC: f.Dst})
+	if src != nil && dst != nil && r.odds(2) { // where its stations are
+		f.IfIndex, f.Egress = src.IfIndex, dst.IfIndex
+	}
 	if r.odds(2) {
 		f.Tag, f.VID = plan.PushTag, pick(r, vlans[1:]...)
 		if f.Tagged {

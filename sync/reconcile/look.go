@@ -240,6 +240,7 @@ func (s *session) install(p picture) error {
 			s.unsettle("rules of " + bridge + " can't be watched")
 		}
 	}
+	s.noteChanges(snap, links) // the look may have seen a change before its event
 	dumped := s.takeDump(p.dump)
 	result := plan.Build(snap, links, s.policy(snap))
 	if s.noteFlowBridges(snap, &result) {

@@ -6,16 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
-	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
-	"github.com/ovs-xdp/ovs-xdp/sync/diff"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
@@ -27,6 +22,8 @@ import (
 type megaflows struct {
 	bridges []string                 // that use flows, by the last plan
 	reach   map[string]bool          // those, and all that patch ports join to them
+	rows    []ovs.Bridge             // of reach in the database, and devices of their
+	devices map[string]device        // interfaces, when changes were last looked for
 	flows   map[string][]dpflow.Flow // of the last dump; nil: what OVS does is not known
 	failed  error                    // why the last dump could not be read
 	// epoch counts what may have changed what OVS does. settled tells that OVS has
@@ -154,88 +151,6 @@ func (m *megaflows) missing() string {
 	return "OVS may have changed what it does with frames, and is being asked"
 }
 
-// dump is what came of reading megaflows.
-type dump struct {
-	epoch int
-	flows map[string][]dpflow.Flow
-	ended time.Time
-	took  time.Duration
-	err   error
-}
-
-// readMegaflows reads those of bridges.
-func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int) *dump {
-	d := &dump{epoch: epoch, flows: make(map[string][]dpflow.Flow)}
-	started := time.Now()
-	for _, bridge := range bridges {
-		text, err := s.Call(ctx, "dpif/dump-flows", "-m", "--names", bridge)
-		if err == nil {
-			d.flows[bridge], err = dpflow.Parse(text)
-		}
-		if err != nil {
-			d.err = fmt.Errorf("read megaflows of %s: %w", bridge, err)
-			break
-		}
-	}
-	d.ended = time.Now()
-	d.took = d.ended.Sub(started)
-	return d
-}
-
-// takeDump takes a dump. false: it says nothing about what OVS does now.
-func (s *session) takeDump(d *dump) bool {
-	if d == nil || d.epoch != s.mega.epoch {
-		return false
-	}
-	s.mega.dumped(d.ended, d.took)
-	if d.err != nil {
-		s.noteFlowsFailed(d.err)
-		return false
-	}
-	s.mega.flows, s.mega.failed = d.flows, nil
-	return true
-}
-
-// overtaken tells a step that needs a newer look at megaflows than there was.
-func overtaken(o diff.Op, domains map[string]bool) bool {
-	return o.Kind == diff.PutFlow || o.Kind == diff.PutRow && domains[o.Row.Bridge]
-}
-
-// flowDomains lists the domains whose stations are known by flows.
-func flowDomains(t *plan.Tables) map[string]bool {
-	domains := make(map[string]bool)
-	for _, p := range t.Ports {
-		if p.Rule.Flows {
-			domains[p.Rule.InDomain()] = true
-		}
-	}
-	return domains
-}
-
-// noteFlowBridges keeps which bridges use flows. true: they are others than before,
-// and no flow is known.
-func (s *session) noteFlowBridges(snap *ovs.Snapshot, result *plan.Result) bool {
-	var bridges []string
-	reach := make(map[string]bool)
-	for _, b := range result.Bridges {
-		unknown := b.Lane == "" && b.Mode != plan.Off && slices.Contains(s.mega.bridges, b.Name)
-		if b.Lane != plan.FlowLane && !unknown {
-			continue
-		}
-		bridges = append(bridges, b.Name)
-		for name := range plan.Joined(snap, b.Name) {
-			reach[name] = true
-		}
-	}
-	if slices.Equal(bridges, s.mega.bridges) && maps.Equal(reach, s.mega.reach) {
-		return false
-	}
-	s.mega.bridges, s.mega.reach = bridges, reach
-	s.unsettle("other bridges use flows")
-	s.soon(0) // to watch those that are new
-	return true
-}
-
 // sighted takes an event. A station that is new in a domain of flows is found by
 // those alone.
 func (s *session) sighted(e bpf.Event, now time.Time) {
@@ -252,54 +167,4 @@ func (s *session) policy(snap *ovs.Snapshot) plan.Policy {
 	p := s.Daemon.policy(snap)
 	p.Flows = s.mega.flows
 	return p
-}
-
-// changedBehind tells whether the database or devices have changed in a way that may
-// change what OVS does with frames of bridges that use flows.
-func (s *session) changedBehind(snap *ovs.Snapshot, links map[string]plan.Link) bool {
-	view := s.View()
-	if len(s.mega.bridges) == 0 || view.Snapshot == nil {
-		return false
-	}
-	was, now := rowsOf(view.Snapshot, s.mega.reach), rowsOf(snap, s.mega.reach)
-	if !reflect.DeepEqual(was, now) {
-		return true
-	}
-	for _, b := range now {
-		for i := range b.Ports {
-			for _, iface := range b.Ports[i].Interfaces {
-				x, y := view.Links[iface.Name], links[iface.Name]
-				if x.IfIndex != y.IfIndex || x.Up != y.Up || x.MTU != y.MTU {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// rowsOf gives the database part of some bridges.
-func rowsOf(snap *ovs.Snapshot, of map[string]bool) []ovs.Bridge {
-	var list []ovs.Bridge
-	for _, b := range snap.Bridges {
-		if of[b.Name] {
-			b.Detail, b.DetailError = nil, ""
-			list = append(list, b)
-		}
-	}
-	return list
-}
-
-// Flows is what the operator asks for: the megaflows of a bridge, those that stay
-// with OVS included.
-func Flows(ctx context.Context, rundir, bridge string) ([]dpflow.Flow, error) {
-	socket, _, err := unixctl.DaemonSocket(rundir, "ovs-vswitchd")
-	if err != nil {
-		return nil, err
-	}
-	text, err := (&unixctl.Client{Socket: socket}).Call(ctx, "dpif/dump-flows", "-m", "--names", bridge)
-	if err != nil {
-		return nil, err
-	}
-	return dpflow.Parse(text)
 }

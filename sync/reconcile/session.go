@@ -286,9 +286,7 @@ func (s *session) closeFirst() {
 	if err != nil {
 		return
 	}
-	if s.changedBehind(snap, links) {
-		s.unsettle("the database or a device has changed")
-	}
+	s.noteChanges(snap, links)
 	have, _, err := s.in.have(true)
 	if err != nil {
 		return

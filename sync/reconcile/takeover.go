@@ -167,6 +167,7 @@ const flowsPatience = 5 * time.Second
 // readyWithFlows tells whether a picture has all that the tables should hold, flows
 // included: without, they would be taken out until they are known.
 func (s *session) readyWithFlows(p picture) bool {
+	s.noteChanges(p.snap, nil)
 	dumped := s.takeDump(p.dump)
 	// Devices do not matter here, and look different while the other one has them.
 	result := plan.Build(p.snap, nil, s.policy(p.snap))

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
+	"github.com/ovs-xdp/ovs-xdp/ovs/unixctl"
+	"github.com/ovs-xdp/ovs-xdp/sync/diff"
+	"github.com/ovs-xdp/ovs-xdp/sync/plan"
+)
+
+// dump is what came of reading megaflows.
+type dump struct {
+	epoch int
+	flows map[string][]dpflow.Flow
+	ended time.Time
+	took  time.Duration
+	err   error
+}
+
+// readMegaflows reads those of bridges.
+func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int) *dump {
+	d := &dump{epoch: epoch, flows: make(map[string][]dpflow.Flow)}
+	started := time.Now()
+	for _, bridge := range bridges {
+		text, err := s.Call(ctx, "dpif/dump-flows", "-m", "--names", bridge)
+		if err == nil {
+			d.flows[bridge], err = dpflow.Parse(text)
+		}
+		if err != nil {
+			d.err = fmt.Errorf("read megaflows of %s: %w", bridge, err)
+			break
+		}
+	}
+	d.ended = time.Now()
+	d.took = d.ended.Sub(started)
+	return d
+}
+
+// takeDump takes a dump. false: it says nothing about what OVS does now.
+func (s *session) takeDump(d *dump) bool {
+	if d == nil || d.epoch != s.mega.epoch {
+		return false
+	}
+	s.mega.dumped(d.ended, d.took)
+	if d.err != nil {
+		s.noteFlowsFailed(d.err)
+		return false
+	}
+	s.mega.flows, s.mega.failed = d.flows, nil
+	return true
+}
+
+// overtaken tells a step that needs a newer look at megaflows than there was.
+func overtaken(o diff.Op, domains map[string]bool) bool {
+	return o.Kind == diff.PutFlow || o.Kind == diff.PutRow && domains[o.Row.Bridge]
+}
+
+// flowDomains lists the domains whose stations are known by flows.
+func flowDomains(t *plan.Tables) map[string]bool {
+	domains := make(map[string]bool)
+	for _, p := range t.Ports {
+		if p.Rule.Flows {
+			domains[p.Rule.InDomain()] = true
+		}
+	}
+	return domains
+}
+
+// Flows is what the operator asks for: the megaflows of a bridge, those that stay
+// with OVS included.
+func Flows(ctx context.Context, rundir, bridge string) ([]dpflow.Flow, error) {
+	socket, _, err := unixctl.DaemonSocket(rundir, "ovs-vswitchd")
+	if err != nil {
+		return nil, err
+	}
+	text, err := (&unixctl.Client{Socket: socket}).Call(ctx, "dpif/dump-flows", "-m", "--names", bridge)
+	if err != nil {
+		return nil, err
+	}
+	return dpflow.Parse(text)
+}
