@@ -15,66 +15,6 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// What a frame costs in the program, by the kernel's own clock. A pop or push
-// is not here: a test run repeats on the frame as the last run left it. The
-// floor is a program that only passes; take it off before comparing.
-func BenchmarkLane(b *testing.B) {
-	w := newWorld(b, 2, Config{})
-	w.dev[0] = 1 // a test run without a context comes from lo
-	floor, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()},
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer floor.Close()
-	lane := w.lane.coll.Programs[laneProgOvsXdp]
-	guarded := trunk().with(func(r *Rule) { r.Checksum = true })
-	tag := frame.OnVLAN(10)
-	for _, c := range []struct {
-		name    string
-		program *ebpf.Program
-		in, out Rule
-		frame   []byte
-		reason  string
-	}{
-		{"floor", floor, access(10), access(10), frame.UDP4(macB, macA), ""},
-		{"untagged hit", lane, access(10), access(10), frame.UDP4(macB, macA), "lane"},
-		{"tagged hit", lane, trunk(), trunk(), frame.UDP4(macB, macA, tag), "lane"},
-		{"tagged hit, guard, IPv4", lane, guarded, trunk(), frame.UDP4(macB, macA, tag), "lane"},
-		{"tagged hit, guard, IPv6", lane, guarded, trunk(), frame.UDP6(macB, macA, tag), "lane"},
-		{"unknown destination", lane, access(10), access(10), frame.UDP4(macC, macA), "unknown"},
-		{"broadcast", lane, access(10), access(10), frame.UDP4(frame.Broadcast, macA), "group"},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			w := w.enter(b)
-			w.reset()
-			w.port(0, c.in)
-			w.port(1, c.out)
-			w.row(keyA, 0, true)
-			w.row(keyB, 1, true)
-			least := time.Hour
-			for b.Loop() {
-				const repeat = 20000
-				_, took, err := c.program.Benchmark(c.frame, repeat, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				least = min(least, took) // took: the mean of the repeats
-			}
-			b.ReportMetric(float64(least.Nanoseconds()), "ns/frame")
-			b.ReportMetric(0, "ns/op")
-			counters := w.counters(0)
-			for reason, n := range counters.Frames {
-				if n > 0 && reason != c.reason {
-					b.Errorf("counted as %q: %d", reason, n)
-				}
-			}
-		})
-	}
-}
-
 // What finishing an unfinished L4 checksum adds, by the length of the payload:
 // ns/frame beside that of the same frame with its checksum finished. The
 // checksum of the frames is that of the pseudo-header also when it is finished,
