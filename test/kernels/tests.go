@@ -28,7 +28,7 @@ type tests struct {
 	parallel bool
 	full     bool          // every test on every kernel, none shortened
 	matrix   bool          // put into the README what was seen
-	figures  string        // file that gets those of the suite instructions
+	figures  string        // file that gets those of the suite bench
 	timeout  time.Duration // of one machine
 	out      io.Writer
 }
@@ -110,7 +110,7 @@ type result struct {
 	alarms  []string
 	// saw is what the tests saw working, for the matrix.
 	saw []string
-	// figures is what the suite instructions has measured, as JSON.
+	// figures is what the suite bench has measured, as JSON.
 	figures []byte
 }
 
