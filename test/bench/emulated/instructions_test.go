@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/test/bench/figure"
 	"github.com/ovs-xdp/ovs-xdp/test/bench/wire"
@@ -28,7 +30,15 @@ var figuresFile = flag.String("figures", "", "add the figures to this file, as J
 // record adds figures to the file.
 func record(t *testing.T, s figure.Set) {
 	t.Helper()
-	r := figure.Report{Title: "In an emulated machine"}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	r := figure.Report{
+		Title:   "Measured in an emulated machine",
+		Command: "make bench-kernels",
+		Machine: "Linux " + unix.ByteSliceToString(u.Release[:]) + " and the kernel datapath, in a machine of QEMU with one CPU on which each instruction takes a nanosecond",
+	}
 	t.Log(figure.Report{Sets: []figure.Set{s}}.Text())
 	if *figuresFile == "" {
 		return
@@ -88,6 +98,7 @@ func TestInstructions(t *testing.T) {
 	r := newRig(t)
 	fewer, dearer := figure.Ratio{Name: "times fewer", Of: alone, By: onLane}, figure.Ratio{Name: "missed by alone", Of: missed, By: alone}
 	set := figure.Set{
+		Name:  "instructions",
 		Title: "What a frame costs the kernel, from the device that it comes in at to its sink",
 		Unit:  "instructions a frame", Ways: []string{alone, onLane, missed}, Ratios: []figure.Ratio{fewer, dearer}, Least: true,
 	}

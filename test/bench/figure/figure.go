@@ -24,6 +24,8 @@ type Report struct {
 
 // Set is figures of one unit, of the same ways.
 type Set struct {
+	// Name is that of the plot's file, without its ending.
+	Name string `json:"name"`
 	// Title says what the figures are of, Note how to read them.
 	Title string `json:"title"`
 	Note  string `json:"note"`

@@ -44,7 +44,7 @@ func TestNumber(t *testing.T) {
 
 // report is one with everything in it.
 func report() Report {
-	frames := Set{Title: "Frames & paths", Note: "More is better.", Unit: "frames a second", Ways: []string{"OVS alone", "ovs-xdp"},
+	frames := Set{Name: "frames", Title: "Frames & paths", Note: "More is better.", Unit: "frames a second", Ways: []string{"OVS alone", "ovs-xdp"},
 		Ratios: []Ratio{{"times", "ovs-xdp", "OVS alone"}}}
 	frames.Add("VM to VM", "OVS alone", 100_000, 300_000, 200_000)
 	frames.Add("VM to VM", "ovs-xdp", 1_000_000)
