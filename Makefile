@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated check-kubernetes lint bench fuzz clean
+.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated check-kubernetes lint bench bench-kernels fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,8 +98,13 @@ check-kubernetes: ## build the manifests as kustomize does, and read them by the
 lint: ## check style and the dependency rules
 	$(GOLANGCI_LINT) run ./...
 
-bench: build ## measure what the program costs a frame (root)
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./bpf
+ROUNDS ?= 10
+bench: packages build ## measure OVS with and without the lane by turns, ROUNDS times, and write test/bench/results (root)
+	@$(GO) run ./test/bench host -rounds $(ROUNDS)
+
+SHORT ?=
+bench-kernels: packages-kernels build ## count instructions a frame in an emulated machine, and bulk TCP; SHORT=1 for one round (root)
+	@$(GO) run ./test/bench kernels $(if $(SHORT),-short)
 
 fuzz: ## fuzz each parser for FUZZTIME (30s)
 	@for pkg in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
