@@ -16,11 +16,6 @@ enum {
 	ND_LAST = 137,
 };
 
-struct tag {
-	__be16 tci;
-	__be16 inner;
-};
-
 struct frame {
 	/* Addresses << 16, first octet in the highest byte. */
 	__u64 dst, src;
@@ -68,42 +63,40 @@ static __always_inline bool type_is_tag(__u16 type)
 	return type == ETH_P_8021Q || type == ETH_P_8021AD;
 }
 
-static __always_inline __u64 read_mac(const __u8 *p)
-{
-	return (__u64)bpf_ntohl(*(const __be32 *)p) << 32 |
-	       (__u64)bpf_ntohs(*(const __be16 *)(p + 4)) << 16;
-}
-
 /* frame_read fills f but for its len; false when the frame is too short to be
- * read. */
+ * read. Two loads of eight bytes have both addresses and the EtherType. */
 static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
+	__u64 head, tail;
 
 	if (data + ETH_HLEN > end)
 		return false;
-	f->dst = read_mac(eth->h_dest);
-	f->src = read_mac(eth->h_source);
-	f->type = bpf_ntohs(eth->h_proto);
+	head = bpf_be64_to_cpu(*(__be64 *)data);
+	tail = bpf_be64_to_cpu(*(__be64 *)(data + ETH_ALEN));
+	f->dst = head & ~0xffffULL;
+	f->src = tail & ~0xffffULL;
+	f->type = tail;
 	f->l3 = ETH_HLEN;
 	f->vid = 0;
 	f->tagged = false;
 	f->odd_tag = false;
 	if (type_is_tag(f->type)) {
-		struct tag *tag = data + ETH_HLEN;
+		__u32 tag; /* its TCI and the inner EtherType */
 
-		if ((void *)(tag + 1) > end)
+		if (data + ETH_HLEN + TAG_LEN > end)
 			return false;
-		f->tci = bpf_ntohs(tag->tci);
+		tag = bpf_ntohl(*(__be32 *)(data + ETH_HLEN));
+		f->tci = tag >> 16;
 		f->vid = f->tci & TCI_VID;
 		f->tagged = true;
-		f->odd_tag = f->type == ETH_P_8021AD || !f->vid || (f->tci & TCI_DEI);
-		f->type = bpf_ntohs(tag->inner);
-		f->l3 += TAG_LEN;
-		if (type_is_tag(f->type))
+		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
+		if (f->type != ETH_P_8021Q || (__u32)(f->tci & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID ||
+		    type_is_tag(tag & 0xffff))
 			f->odd_tag = true;
+		f->type = tag;
+		f->l3 += TAG_LEN;
 	}
 	return true;
 }

@@ -252,11 +252,24 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	return REASON_LANE;
 }
 
+/* lane_taken counts a frame that is redirected. */
+static __always_inline int lane_taken(struct port_counters *c, const struct route *route, __u32 len)
+{
+	struct port_counters *sent = bpf_map_lookup_elem(&counters, &route->slot);
+
+	c->frames[REASON_LANE]++;
+	c->bytes[REASON_LANE] += len;
+	rule_counts_add(route->hit, len);
+	if (sent)
+		sent->sent++;
+	return XDP_REDIRECT;
+}
+
 static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 {
 	struct route route = {};
 	struct frame f = {};
-	struct port_counters *c, *sent;
+	struct port_counters *c;
 	enum reason reason;
 	struct port *p;
 	__u64 number, kind;
@@ -294,6 +307,8 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 			c->finished++;
 		}
 	}
+	if (reason == REASON_LANE)
+		return lane_taken(c, &route, f.len);
 	number = reason;
 	kind = reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3;
 	/* The compiler knows, the verifier does not. */
@@ -303,19 +318,13 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		number = REASON_RUNT;
 	c->frames[number]++;
 	c->bytes[kind] += f.len;
-	if (reason == REASON_LANE || reason == REASON_DROPPED)
+	if (reason == REASON_DROPPED)
 		rule_counts_add(route.hit, f.len);
 	if (reason >= REASON_DROPPED)
 		return XDP_DROP;
-	if (reason != REASON_LANE) {
-		if (p->police[RATE_BYTES].cost | p->police[RATE_FRAMES].cost)
-			policed(p, f.len > ETH_HLEN ? f.len - ETH_HLEN : 0, true);
-		return XDP_PASS;
-	}
-	sent = bpf_map_lookup_elem(&counters, &route.slot);
-	if (sent)
-		sent->sent++;
-	return XDP_REDIRECT;
+	if (p->police[RATE_BYTES].cost | p->police[RATE_FRAMES].cost)
+		policed(p, f.len > ETH_HLEN ? f.len - ETH_HLEN : 0, true);
+	return XDP_PASS;
 }
 
 SEC("xdp")
