@@ -326,7 +326,7 @@ func (r *rig) measure(f flow, way string) float64 {
 	r.must(err)
 	least := time.Hour
 	before := r.lane(f.in)
-	const runs = 3
+	const runs = 5
 	for range runs {
 		took, err := f.from.Send(f.frames)
 		r.must(err)
