@@ -25,7 +25,7 @@ type measurement interface {
 // host measures on this machine's kernel.
 func host(ctx context.Context, rounds int, only []string) (r figure.Report, err error) {
 	for _, name := range only {
-		if !slices.Contains([]string{"program", "frames", "tcp", "latency"}, name) {
+		if !slices.Contains([]string{"program", "frames", "cores", "tcp", "latency"}, name) {
 			return r, fmt.Errorf("measure %s: there is no such thing", name)
 		}
 	}
@@ -53,6 +53,9 @@ func host(ctx context.Context, rounds int, only []string) (r figure.Report, err 
 	latency.rate = fast.half
 	if slices.Contains(only, "frames") || slices.Contains(only, "latency") {
 		all = append(all, fast) // latency needs to know what is half of the load
+	}
+	if slices.Contains(only, "cores") {
+		all = append(all, newCores())
 	}
 	if slices.Contains(only, "tcp") {
 		all = append(all, newTCP())

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "host":
 		rounds := flags.Int("rounds", 10, "how often each way is measured")
-		only := flags.String("only", "program frames tcp latency", "what to measure")
+		only := flags.String("only", "program frames cores tcp latency", "what to measure")
 		_ = flags.Parse(args[1:])
 		r, err := host(ctx, *rounds, strings.Fields(*only))
 		if err != nil {

@@ -141,7 +141,7 @@ func (n *network) laneFrames() (uint64, error) {
 // gro turns GRO of the hypervisor's devices on or off: what a generator sends a
 // veth takes only with it, or with a program.
 func (n *network) gro(state string) error {
-	for _, device := range []string{"vm1", "uplink"} {
+	for _, device := range []string{"vm1", "vm3", "uplink"} {
 		if _, err := n.Hypervisor.Exec(n.ctx, "ethtool", "-K", device, "gro", state); err != nil {
 			return err
 		}

@@ -33,6 +33,9 @@ type Generator struct {
 	ifindex uint32
 	frame   []byte
 	prog    *ebpf.Program
+	// OneCPU has it send on CPU alone, so that several can run side by side.
+	OneCPU bool
+	CPU    int
 }
 
 // headLen is how much of a frame its way may change: addresses and tag.
@@ -81,6 +84,18 @@ func (g *Generator) Close() error { return g.prog.Close() }
 func (g *Generator) Send(n int) (time.Duration, error) {
 	var took uint32
 	err := g.ns.Do(func() error {
+		var before, one unix.CPUSet
+		if g.OneCPU {
+			if err := unix.SchedGetaffinity(0, &before); err != nil {
+				return err
+			}
+			one.Set(g.CPU)
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				return err
+			}
+			// What is started from this thread later may run anywhere.
+			defer func() { _ = unix.SchedSetaffinity(0, &before) }()
+		}
 		var err error
 		took, err = liveRun(g.prog.FD(), g.ifindex, g.frame, n)
 		return err
