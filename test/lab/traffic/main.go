@@ -59,7 +59,7 @@ func run(args []string) error {
 		if err != nil {
 			return fmt.Errorf("read the number of datagrams: %w", err)
 		}
-		return roundTrips(args[1], n)
+		return printRoundTrips(args[1], n)
 	}
 	return errors.New("unknown command\n" + usage)
 }
