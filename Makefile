@@ -51,8 +51,8 @@ test-guest: packages-kernels build ## the same where devices can't be made: what
 N ?= 100
 SEED ?= 1
 FRAMES ?= 400
-conformance: packages build ## compare OVS with and without the lane on N random bridges, and with N sets of compiled rules, from SEED on (root)
-	$(GO) test -count=1 -timeout 0 -v -run '^Test(RandomBridges|RulesAsTraced)$$' ./test/conformance -args -cases $(N) -tables $(N) -seed $(SEED) -frames $(FRAMES)
+conformance: packages build ## compare OVS with and without the lane on N random bridges, N pipelines of clouds and N sets of compiled rules, from SEED on (root)
+	$(GO) test -count=1 -timeout 0 -v -run '^Test(RandomBridges|RandomPipelines|RulesAsTraced)$$' ./test/conformance -args -cases $(N) -pipelines $(N) -tables $(N) -seed $(SEED) -frames $(FRAMES)
 
 CYCLES ?= 500
 chaos: packages build ## inject every fault under traffic, and write test/chaos/RESULTS.md (root; about a quarter of an hour)
@@ -82,6 +82,7 @@ packages: ## install the Debian packages that demo and test need (root)
 
 packages-kernels: ## the same, and those that machines of QEMU need (root)
 	@test/setup/install-packages kernels
+	@test/setup/unpack ovn ovn-common ovn-host ovn-central >/dev/null
 
 packages-debian: ## the same, and those that test-package needs (root)
 	@test/setup/install-packages debian

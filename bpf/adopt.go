@@ -31,7 +31,7 @@ func Adopt(dir string, cfg Config) (*Lane, error) {
 		}
 	}()
 	for name, m := range spec.Maps {
-		if name == readOnly {
+		if own[name] {
 			continue
 		}
 		if tables[name], err = ebpf.LoadPinnedMap(tablePin(dir, name), nil); err != nil {
@@ -45,11 +45,12 @@ func Adopt(dir string, cfg Config) (*Lane, error) {
 // Sized tells whether the tables are as large as New would make them.
 func (l *Lane) Sized(cfg Config) bool {
 	cfg.fill()
-	return len(l.fdb.buckets) == cfg.buckets() && len(l.ports.slots) == powerOfTwo(cfg.Ports) && len(l.lists.rules) == cfg.Rules
+	return len(l.fdb.buckets) == bucketsOf(cfg.Rows) && len(l.flows.buckets) == bucketsOf(cfg.Flows) &&
+		len(l.ports.slots) == powerOfTwo(cfg.Ports) && len(l.lists.rules) == cfg.Rules
 }
 
 // MaxRows is how many rows the FDB is made for.
-func (l *Lane) MaxRows() int { return len(l.fdb.buckets) * int(laneLimitsBUCKET_ROWS) / 2 }
+func (l *Lane) MaxRows() int { return l.fdb.places() / 2 }
 
 // LoadAhead loads what Swap needs for a device of that mode, which takes long. A
 // device that is gone needs nothing.
@@ -150,6 +151,7 @@ func (l *Lane) Swap() error {
 		}
 		l.links[ifindex] = a
 	}
+	l.ForgetTypes()
 	var errs []error
 	for ifindex, p := range l.ahead { // of devices that left meanwhile
 		errs = append(errs, p.Close())

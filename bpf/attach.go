@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -92,20 +93,30 @@ func attachHint(err error) string {
 // device, or not safely: it can't be asked for VLAN tags beside frames.
 var ErrBound = errors.New("a program that can ask for VLAN tags beside the frame (Linux 6.8) can't be had")
 
-// loadBound loads the program variant for one device, on the shared tables.
+// loadBound loads the program for one device, from which frames go on to those for
+// all.
 func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	fail := func(err error) error {
 		return fmt.Errorf("load XDP program for device %d: %w: %w", ifindex, ErrBound, err)
 	}
-	spec := l.spec.Copy()
-	prog := spec.Programs[laneProgOvsXdpVeth]
+	prog := l.spec.Programs[laneProgOvsXdpVeth].Copy()
 	prog.Ifindex = uint32(ifindex)
 	prog.Flags |= devBoundOnly
-	spec.Programs = map[string]*ebpf.ProgramSpec{laneProgOvsXdpVeth: prog}
+	spec := &ebpf.CollectionSpec{
+		Programs: map[string]*ebpf.ProgramSpec{laneProgOvsXdpVeth: prog},
+		Maps:     make(map[string]*ebpf.MapSpec), ByteOrder: l.spec.ByteOrder, Types: l.spec.Types,
+	}
+	maps := make(map[string]*ebpf.Map)
+	for _, name := range []string{laneMapEntries, laneMapBeside} {
+		spec.Maps[name], maps[name] = l.spec.Maps[name], l.coll.Maps[name]
+	}
 	if err := mayBind(); err != nil {
 		return nil, fail(err)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	if l.types == nil {
+		l.types = btf.NewCache()
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -114,6 +125,20 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 		return nil, fail(err)
 	}
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
+}
+
+// ForgetTypes frees what loading programs for one device after the other has read of
+// the kernel's types: some 20 ms and as many megabytes, each time anew.
+func (l *Lane) ForgetTypes() { l.types = nil }
+
+// enter lets frames go on from the programs for one device.
+func (l *Lane) enter() error {
+	for entry, name := range map[laneEntry]string{laneEntryENTRY_BARE: laneProgOvsXdp, laneEntryENTRY_TAGGED: laneProgOvsXdpTagged} {
+		if err := l.coll.Maps[laneMapEntries].Put(uint32(entry), l.coll.Programs[name]); err != nil {
+			return fmt.Errorf("add program %s to the map of programs: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // mayBind refuses to bind programs to devices where the kernel's JIT compiler

@@ -12,9 +12,9 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// Event says that a source was seen which the FDB does not know there, or that
-// a device loses frames. It is a reason to look at OVS's MAC table, or at
-// Losing, no more: events may be lost.
+// Event says that a source was seen which the FDB does not know there, that there
+// is no flow for a frame, or that a device loses frames. It is a reason to look at
+// OVS's MAC table, at its flows, or at Losing, no more: events may be lost.
 type Event struct {
 	Key
 	// IfIndex is the device that the frame came from, or that loses frames.
@@ -24,6 +24,9 @@ type Event struct {
 	Moved bool
 	// Loses tells that the device loses what is redirected to it; Key is zero.
 	Loses bool
+	// NoFlow tells that there is no flow for a frame (Rule.Flows) of the station
+	// Key: OVS's flows are worth a look. One in 64 jiffies and device says so.
+	NoFlow bool
 }
 
 // ReadEvents waits until the deadline for events and returns what there is.
@@ -51,6 +54,7 @@ func (l *Lane) ReadEvents(deadline time.Time) ([]Event, error) {
 			IfIndex: l.ports.ifindexAt(int(binary.NativeEndian.Uint32(rec.RawSample[8:]))),
 			Moved:   kind == laneEventKindEVENT_MOVED,
 			Loses:   kind == laneEventKindEVENT_LOSES,
+			NoFlow:  kind == laneEventKindEVENT_NO_FLOW,
 		}
 		events = append(events, e)
 		if rec.Remaining == 0 {

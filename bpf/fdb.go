@@ -3,7 +3,6 @@
 package bpf
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"unsafe"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
-
-// ErrFull says that the FDB has no place for a station.
-var ErrFull = errors.New("FDB is full")
 
 // Key names a station: its address in one VLAN of one bridge.
 type Key struct {
@@ -57,18 +53,11 @@ func (r laneRow) has(f laneRowFlag) bool { return r.Flags&uint16(f) != 0 }
 
 // fdb is the one writer of the station table; src/fdb.h tells the protocol.
 type fdb struct {
+	cuckoo[uint64]
 	mem     []byte
 	buckets []laneBucket
 	seed    uint64
-	// cleared holds the places that a running program may still be reading.
-	cleared map[place]struct{}
-	// foreign tells that another writer may have cleared any of the free places.
-	foreign bool
-	wait    func() error
 }
-
-// place is a bucket's number times laneLimitsBUCKET_ROWS plus the row in it.
-type place int
 
 func openFDB(m *ebpf.Map, buckets int, seed uint64, wait func() error) (*fdb, error) {
 	mem, err := mapMemory(m, buckets*int(unsafe.Sizeof(laneBucket{})))
@@ -79,13 +68,11 @@ func openFDB(m *ebpf.Map, buckets int, seed uint64, wait func() error) (*fdb, er
 }
 
 func newFDB(mem []byte, buckets int, seed uint64, wait func() error) *fdb {
-	return &fdb{
-		mem:     mem,
-		buckets: unsafe.Slice((*laneBucket)(unsafe.Pointer(&mem[0])), buckets),
-		seed:    seed,
-		cleared: make(map[place]struct{}),
-		wait:    wait,
-	}
+	t := &fdb{mem: mem, buckets: unsafe.Slice((*laneBucket)(unsafe.Pointer(&mem[0])), buckets), seed: seed}
+	t.cuckoo = newCuckoo[uint64](t, wait)
+	t.valid = laneRow{Flags: uint16(laneRowFlagROW_VALID)}.word()
+	t.lasting = laneRow{Flags: uint16(laneRowFlagROW_MOVED)}.word()
+	return t
 }
 
 // mapMemory maps an array map's values into this process.
@@ -96,8 +83,13 @@ func mapMemory(m *ebpf.Map, size int) ([]byte, error) {
 
 func (t *fdb) close() error { return unix.Munmap(t.mem) }
 
-func (t *fdb) keyAt(p place) *uint64 { return &t.buckets[p/4].Key[p%4] }
-func (t *fdb) rowAt(p place) *uint64 { return &t.buckets[p/4].Row[p%4] }
+func (t *fdb) keyAt(p place) *uint64  { return &t.buckets[p/4].Key[p%4] }
+func (t *fdb) rowAt(p place) *uint64  { return &t.buckets[p/4].Row[p%4] }
+func (t *fdb) wordAt(p place) *uint64 { return t.rowAt(p) }
+
+func (t *fdb) places() int                  { return len(t.buckets) * int(laneLimitsBUCKET_ROWS) }
+func (t *fdb) loadKey(p place) uint64       { return atomic.LoadUint64(t.keyAt(p)) }
+func (t *fdb) storeKey(p place, key uint64) { atomic.StoreUint64(t.keyAt(p), key) }
 
 // choices returns the two buckets of a key (fdb_hash, fdb_second in
 // src/fdb.h).
@@ -109,169 +101,5 @@ func (t *fdb) choices(key uint64) [2]int {
 	return [2]int{int(x & mask), int((x * 0xbf58476d1ce4e5b9) >> 32 & mask)}
 }
 
-func (t *fdb) find(key uint64) (place, bool) {
-	for _, b := range t.choices(key) {
-		for i := range laneLimitsBUCKET_ROWS {
-			p := place(b*4 + int(i))
-			if atomic.LoadUint64(t.keyAt(p)) == key && rowOf(atomic.LoadUint64(t.rowAt(p))).has(laneRowFlagROW_VALID) {
-				return p, true
-			}
-		}
-	}
-	return 0, false
-}
-
-// each calls fn for every valid row.
-func (t *fdb) each(fn func(key uint64, row *uint64)) {
-	for b := range t.buckets {
-		for i := range laneLimitsBUCKET_ROWS {
-			p := place(b*4 + int(i))
-			if key := atomic.LoadUint64(t.keyAt(p)); key != 0 {
-				fn(key, t.rowAt(p))
-			}
-		}
-	}
-}
-
 // insert publishes a row for a key that is not in the table.
-func (t *fdb) insert(key uint64, row laneRow) error {
-	p, err := t.free(key)
-	if err != nil {
-		return err
-	}
-	atomic.StoreUint64(t.rowAt(p), row.word())
-	atomic.StoreUint64(t.keyAt(p), key)
-	return nil
-}
-
-// remove clears a row; its place is used again after a grace period.
-func (t *fdb) remove(key uint64) {
-	if p, ok := t.find(key); ok {
-		t.clear(p)
-	}
-}
-
-// clear empties a place and returns its row as it was last.
-func (t *fdb) clear(p place) laneRow {
-	last := atomic.SwapUint64(t.rowAt(p), 0)
-	atomic.StoreUint64(t.keyAt(p), 0)
-	t.cleared[p] = struct{}{}
-	return rowOf(last)
-}
-
-// settle waits until cleared places may be used again.
-func (t *fdb) settle() error {
-	if len(t.cleared) == 0 && !t.foreign {
-		return nil
-	}
-	if err := t.wait(); err != nil {
-		return err
-	}
-	clear(t.cleared)
-	t.foreign = false
-	return nil
-}
-
-// emptyIn returns a place of the bucket that can be used at once.
-func (t *fdb) emptyIn(bucket int) (place, bool) {
-	for i := range laneLimitsBUCKET_ROWS {
-		p := place(bucket*4 + int(i))
-		if *t.keyAt(p) != 0 {
-			continue
-		}
-		if _, wait := t.cleared[p]; !wait && !t.foreign {
-			return p, true
-		}
-	}
-	return 0, false
-}
-
-// maxKicks bounds how many rows change their place for a new one.
-const maxKicks = 5
-
-// free finds or makes a place for a key.
-func (t *fdb) free(key uint64) (place, error) {
-	for range 2 {
-		for _, b := range t.choices(key) {
-			if p, ok := t.emptyIn(b); ok {
-				return p, nil
-			}
-		}
-		if len(t.cleared) == 0 && !t.foreign {
-			break
-		}
-		if err := t.settle(); err != nil {
-			return 0, err
-		}
-	}
-	return t.kick(key)
-}
-
-// kick makes room by moving rows to their other bucket: breadth first, so
-// that as few as possible move.
-func (t *fdb) kick(key uint64) (place, error) {
-	type step struct {
-		p    place
-		from int // index of the step before, -1 for none
-		deep int
-	}
-	var steps []step
-	seen := make(map[place]bool)
-	push := func(bucket, from, deep int) {
-		for i := range laneLimitsBUCKET_ROWS {
-			if p := place(bucket*4 + int(i)); !seen[p] {
-				seen[p] = true
-				steps = append(steps, step{p, from, deep})
-			}
-		}
-	}
-	for _, b := range t.choices(key) {
-		push(b, -1, 0)
-	}
-	for i := 0; i < len(steps); i++ {
-		s := steps[i]
-		if s.deep >= maxKicks {
-			break
-		}
-		for _, b := range t.choices(*t.keyAt(s.p)) {
-			empty, ok := t.emptyIn(b)
-			if !ok {
-				push(b, i, s.deep+1)
-				continue
-			}
-			// Walk back: each row on the way moves into the place that
-			// the one behind it has left.
-			for at := i; at >= 0; at = steps[at].from {
-				if err := t.move(steps[at].p, empty); err != nil {
-					return 0, err
-				}
-				if err := t.settle(); err != nil {
-					return 0, err
-				}
-				empty = steps[at].p
-			}
-			return empty, nil
-		}
-	}
-	return 0, ErrFull
-}
-
-// move publishes a row in its second place before it leaves the first, and
-// carries over what changed in between. A program that looked into the new
-// bucket too early may yet look into the old one, so the row leaves that only
-// when such programs have ended.
-func (t *fdb) move(from, to place) error {
-	key := *t.keyAt(from)
-	copied := atomic.LoadUint64(t.rowAt(from))
-	atomic.StoreUint64(t.rowAt(to), copied)
-	atomic.StoreUint64(t.keyAt(to), key)
-	err := t.wait()
-	last := t.clear(from)
-	if last.word() == copied || atomic.CompareAndSwapUint64(t.rowAt(to), copied, last.word()) {
-		return err
-	}
-	if last.has(laneRowFlagROW_MOVED) {
-		atomic.StoreUint64(t.rowAt(to), last.word())
-	}
-	return err
-}
+func (t *fdb) insert(key uint64, row laneRow) error { return t.add(key, row.word()) }

@@ -77,7 +77,7 @@ func (l *Lane) PinTables(dir string) error {
 		return fmt.Errorf("pin the layout of the tables in %s: %w", dir, err)
 	}
 	for name, m := range l.coll.Maps {
-		if name == readOnly { // each program has its own
+		if own[name] {
 			continue
 		}
 		err := func() error {

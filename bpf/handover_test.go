@@ -52,11 +52,11 @@ func (w *world) attached(n int) int {
 	return 0
 }
 
-// handed is a world whose lane has ports of all kinds and two stations, and the
-// modes of its ports.
+// handed is a world whose lane has ports of all kinds, two stations and two flows,
+// and the modes of its ports.
 func handed(t *testing.T) (*world, map[int]Mode) {
 	t.Helper()
-	w := newWorld(t, 8, Config{Rows: 100, Ports: 20})
+	w := newWorld(t, 8, Config{Rows: 100, Ports: 20, Flows: 100})
 	modes := map[int]Mode{w.dev[0]: ModeNative, w.dev[2]: ModeGeneric, w.dev[4]: ModeTarget, w.dev[6]: ModeTarget}
 	if lab.TagsTold() {
 		modes[w.dev[6]] = ModeVeth
@@ -71,10 +71,17 @@ func handed(t *testing.T) (*world, map[int]Mode) {
 	w.must(w.lane.Open(time.Hour))
 	w.row(Key{1, 10, macA}, 0, true)
 	w.row(Key{1, 10, macB}, 2, true)
+	w.flow(handedFlow(0, 2))
+	w.flow(handedFlow(4, 0))
 	if v, _ := w.run(0, frame.UDP4(macB, macA), 0); v != xdpRedirect {
 		t.Fatalf("verdict %d before it is handed over", v)
 	}
 	return w, modes
+}
+
+// handedFlow is one between two devices by number.
+func handedFlow(from, to int) Flow {
+	return flowAB(func(f *Flow) { f.IfIndex, f.Egress = from, to }, six, on(10, 5), set(20, 1))
 }
 
 // adopt has another Lane take over, as far as AdoptPorts.
@@ -132,6 +139,9 @@ func TestHandOver(t *testing.T) {
 	if diff := gocmp.Diff(sorted(old.Rows()), sorted(heir.Rows())); diff != "" || len(heir.Rows()) != 2 {
 		t.Errorf("rows (-old +heir):\n%s", diff)
 	}
+	if diff := gocmp.Diff(sortedFlows(old.Flows()), sortedFlows(heir.Flows())); diff != "" || len(heir.Flows()) != 2 {
+		t.Errorf("flows (-old +heir):\n%s", diff)
+	}
 	for _, n := range []int{0, 2} {
 		if w.attached(n) != before[n] || !heir.Owns(uint32(before[n])) {
 			t.Errorf("device %d: program %d before Swap, want %d and known", n, w.attached(n), before[n])
@@ -166,7 +176,11 @@ func TestHandOver(t *testing.T) {
 	if id := w.attached(2); id != 0 {
 		t.Errorf("program %d stays on a device that the heir has removed", id)
 	}
+	if flows := heir.Flows(); len(flows) != 1 || flows[0].IfIndex != w.dev[4] {
+		t.Errorf("flows when one port has gone: %+v", flows)
+	}
 	w.must(heir.AddPort(w.dev[2], ModeNative))
+	w.handedFlows(heir)
 	w.run(0, frame.UDP4(macA, ovs.MAC{0x52, 0x54, 0, 0, 9, 9}), 0)
 	if e := w.events(); len(e) != 1 || e[0].IfIndex != w.dev[0] {
 		t.Errorf("events %+v", e)
@@ -180,6 +194,26 @@ func TestHandOver(t *testing.T) {
 	var err error
 	w.lane, err = New(Config{}) // for the end of the world
 	w.must(err)
+}
+
+// handedFlows has a port go by flows, of which an heir has one and gets another.
+func (w *world) handedFlows(heir *Lane) {
+	w.Helper()
+	w.must(heir.SetRule(w.dev[4], flowing().with(func(r *Rule) { r.Bridge = 3 })))
+	w.must(heir.SetRule(w.dev[6], flowing().with(func(r *Rule) { r.Bridge = 3 })))
+	w.row(Key{3, 0, macA}, 4, true)
+	w.row(Key{3, 0, macB}, 6, true)
+	at := func(vid ovs.VLAN) []byte { return frame.UDP6(macB, macA, frame.OnVLAN(vid)) }
+	w.flow(flowAB(func(f *Flow) { f.IfIndex, f.Egress = 4, 6 }, six, on(10, 0), set(30, 0)))
+	if v, leaves := w.run(4, at(10), 0); v != xdpRedirect || !slices.Equal(leaves, at(30)) {
+		w.Errorf("verdict %d of a frame by the heir's flow", v)
+	}
+	if v, _ := w.run(4, frame.UDP6(macB, macA, frame.Tagged(frame.Tag{VID: 10, PCP: 5})), 0); v != xdpPass {
+		w.Errorf("verdict %d of a frame whose flow leads elsewhere", v)
+	}
+	if c := w.counters(4); c.Frames["stale-flow"] != 1 || c.Lane != 1 {
+		w.Errorf("counters %v", c.Frames)
+	}
 }
 
 // A Lane gets everything back from another that has ended after it had taken
@@ -199,6 +233,7 @@ func TestReclaim(t *testing.T) {
 		w.must(heir.SetRule(w.dev[0], access(99)))
 		unfinished := w.lane.fdb.choices(Key{1, 10, macC}.word())[0]
 		*heir.fdb.rowAt(place(unfinished*4 + 3)) = 0x1234 // published without its key
+		heir.DeleteFlow(w.onDevices(handedFlow(4, 0)).FlowKey)
 		w.must(heir.Close())
 		if id := w.attached(1); id != 0 {
 			t.Errorf("try %d: a program of the heir's stays", try)
@@ -221,12 +256,17 @@ func TestReclaim(t *testing.T) {
 		if w.lane.Holds(w.dev[0], access(10)) || !w.lane.Holds(w.dev[0], access(99)) {
 			t.Errorf("try %d: the rule that the heir has written is not seen", try)
 		}
+		if flows := w.lane.Flows(); len(flows) > 0 {
+			t.Errorf("try %d: flows that the heir has removed: %+v", try, flows)
+		}
 		// As before.
 		w.must(w.lane.RemovePort(w.dev[2])) // its link is gone
 		w.must(w.lane.AddPort(w.dev[2], ModeGeneric))
 		w.rule(2, access(10))
 		w.rule(0, access(10))
 		w.row(Key{1, 10, macB}, 2, true)
+		w.flow(handedFlow(0, 2))
+		w.flow(handedFlow(4, 0))
 		w.must(w.lane.Open(time.Hour))
 		if v, _ := w.run(0, frame.UDP4(macB, macA), 0); v != xdpRedirect {
 			t.Errorf("try %d: verdict %d afterwards", try, v)
@@ -286,6 +326,19 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 			return errors.Join(instead(dir, other.coll.Maps[laneMapFdb]), other.Close())
 		}, "fdb: MaxEntries"},
+		"another size of the flow table": {func(dir string) error {
+			m, err := ebpf.LoadPinnedMap(tablePin(dir, layoutTable), nil)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			var r layoutRecord
+			if err := m.Lookup(uint32(0), &r); err != nil {
+				return err
+			}
+			r.FlowMask = 2*r.FlowMask + 1
+			return m.Put(uint32(0), r)
+		}, "flows: MaxEntries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.enter(t)
@@ -308,44 +361,5 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	if err := MakePins(filepath.Join(t.TempDir(), "pins")); !errors.Is(err, ErrNoBPFFS) {
 		t.Errorf("pins outside of a bpffs: %v", err)
-	}
-}
-
-// What a writer that was killed may leave in the FDB is put in order.
-func TestMend(t *testing.T) {
-	w := newWorld(t, 2, Config{Rows: 100})
-	w.port(0, access(10))
-	f := w.lane.fdb
-	at := func(k Key, choice, i int) place { return place(f.choices(k.word())[choice]*4 + i) }
-	keep, twice, half, bare := Key{1, 10, macA}, Key{1, 10, macB}, Key{1, 10, macC}, Key{1, 10, ovs.MAC{2, 2}}
-	w.row(keep, 0, true)
-	valid := laneRow{Flags: uint16(laneRowFlagROW_VALID)}.word()
-	put := func(p place, key, row uint64) { *f.keyAt(p), *f.rowAt(p) = key, row }
-	if c := f.choices(twice.word()); c[0] == c[1] {
-		t.Fatal("choose another station")
-	}
-	put(at(twice, 0, 1), twice.word(), valid) // changes its place
-	put(at(twice, 1, 2), twice.word(), valid)
-	put(at(half, 0, 3), half.word(), 0) // leaves
-	put(at(bare, 1, 0), 0, valid)       // comes
-	w.lane.reread()
-	if rows := w.lane.Rows(); len(rows) != 1 || rows[0].Key != keep {
-		t.Errorf("rows %+v", rows)
-	}
-	for _, p := range []place{at(twice, 0, 1), at(twice, 1, 2), at(half, 0, 3), at(bare, 1, 0)} {
-		if *f.keyAt(p) != 0 || *f.rowAt(p) != 0 {
-			t.Errorf("place %d still has key %#x, row %#x", p, *f.keyAt(p), *f.rowAt(p))
-		}
-	}
-	// Programs may still look at what was cleared, and at what another writer
-	// has cleared: a grace period passes before a place is used again.
-	waited := 0
-	wait := f.wait
-	f.wait = func() error { waited++; return wait() }
-	for _, k := range []Key{twice, half, bare} {
-		w.row(k, 0, true)
-	}
-	if waited != 1 {
-		t.Errorf("%d grace periods, want 1", waited)
 	}
 }

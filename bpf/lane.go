@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -25,20 +26,24 @@ type Config struct {
 	Ports int
 	// Rules is how many rules all lists have room for; 0 means DefaultRules.
 	Rules int
+	// Flows is how many flows of OVS the table must hold; 0 means DefaultFlows.
+	Flows int
 	// FinishChecksums has the program finish L4 checksums that senders left to
 	// their devices, where it can (see Rule.Finish).
 	FinishChecksums bool
 }
 
-// Sizes that fit most hosts: the FDB takes 32 bytes a row, a port 704 bytes
-// and 344 more per CPU, a rule 144 bytes and 16 more per CPU.
+// Sizes that fit most hosts: the FDB takes 32 bytes a row, a flow 64 bytes, a port
+// 704 bytes and 368 more per CPU, a rule 144 bytes and 16 more per CPU.
 const (
 	DefaultRows  = 65536
 	DefaultPorts = 1024
 	DefaultRules = 8192
+	DefaultFlows = 65536
 	maxRows      = 1 << 24
 	maxPorts     = 1 << 15
 	maxRules     = 1 << 20
+	maxFlows     = 1 << 22
 )
 
 func (c *Config) fill() {
@@ -51,11 +56,14 @@ func (c *Config) fill() {
 	if c.Rules == 0 {
 		c.Rules = DefaultRules
 	}
+	if c.Flows == 0 {
+		c.Flows = DefaultFlows
+	}
 }
 
-// buckets is how many there are for the rows: half full at most, so that a place
-// is found at once.
-func (c Config) buckets() int { return powerOfTwo(c.Rows * 2 / int(laneLimitsBUCKET_ROWS)) }
+// bucketsOf is how many there are for so many rows or flows: half full at most, so
+// that a place is found at once.
+func bucketsOf(n int) int { return powerOfTwo(n * 2 / int(laneLimitsBUCKET_ROWS)) }
 
 // Lane is the loaded data path. Closing it, or the end of the process, takes
 // every program off its device: nothing is pinned.
@@ -63,6 +71,7 @@ type Lane struct {
 	spec   *ebpf.CollectionSpec
 	coll   *ebpf.Collection
 	fdb    *fdb
+	flows  *flowTable
 	ports  *portTable
 	lists  *listTable
 	events *ringbuf.Reader
@@ -79,6 +88,9 @@ type Lane struct {
 	// ahead holds programs for one device that were loaded before their device
 	// is taken over, by ifindex.
 	ahead map[int]*ebpf.Program
+	// types remembers the kernel's types between two programs for one device; nil:
+	// they have to be read.
+	types *btf.Cache
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
@@ -111,13 +123,17 @@ func New(cfg Config) (*Lane, error) {
 	if cfg.Rules < 1 || cfg.Rules > maxRules {
 		return nil, fmt.Errorf("load BPF programs: %d OpenFlow rules: want 1 to %d", cfg.Rules, maxRules)
 	}
+	if cfg.Flows < 1 || cfg.Flows > maxFlows {
+		return nil, fmt.Errorf("load BPF programs: %d flows: want 1 to %d", cfg.Flows, maxFlows)
+	}
 	namespace, err := ownNamespace()
 	if err != nil {
 		return nil, err
 	}
 	return load(layout{
 		rules:   cfg.Rules,
-		buckets: cfg.buckets(),
+		buckets: bucketsOf(cfg.Rows),
+		flows:   bucketsOf(cfg.Flows),
 		slots:   powerOfTwo(cfg.Ports),
 		seed:    rand.Uint64(),
 		// All programs that share a devmap must be alike in this.
@@ -130,6 +146,7 @@ func New(cfg Config) (*Lane, error) {
 // constants in src/maps.h.
 type layout struct {
 	buckets, slots, rules int
+	flows                 int // buckets of flows
 	seed                  uint64
 	scattered             bool
 	netns                 uint32
@@ -151,13 +168,15 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, err
 	}
 	if of.scattered {
-		spec.Programs[laneProgOvsXdp].Flags |= hasFrags
-		spec.Programs[laneProgOvsXdpVeth].Flags |= hasFrags
+		for _, name := range []string{laneProgOvsXdp, laneProgOvsXdpTagged, laneProgOvsXdpVeth} {
+			spec.Programs[name].Flags |= hasFrags
+		}
 	}
 	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
 		spec.Maps[name].MaxEntries = uint32(of.slots)
 	}
 	spec.Maps[laneMapFdb].MaxEntries = uint32(of.buckets)
+	spec.Maps[laneMapFlows].MaxEntries = uint32(of.flows)
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
@@ -167,6 +186,7 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 	spec.Maps[laneMapRuleCounts].MaxEntries = uint32(of.rules * cpus)
 	for name, value := range map[string]any{
 		laneVarFdbMask:   uint32(of.buckets - 1),
+		laneVarFlowMask:  uint32(of.flows - 1),
 		laneVarPortMask:  uint32(of.slots - 1),
 		laneVarFdbSeed:   of.seed,
 		laneVarRuleRows:  uint32(of.rules),
@@ -180,7 +200,7 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 	}
 
 	l := &Lane{spec: spec, names: names, links: make(map[int]attachment), ahead: make(map[int]*ebpf.Program)}
-	// The variant for one device is loaded when there is one, and what not every
+	// The program for one device is loaded when there is one, and what not every
 	// kernel takes, by itself.
 	shared := spec.Copy()
 	for _, name := range append(lossPrograms, laneProgOvsXdpVeth) {
@@ -197,6 +217,9 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		return nil, fmt.Errorf("load BPF programs (root and Linux 5.15 or later needed): %w", err)
 	}
 	l.layout = of
+	if err := l.enter(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	if err := l.open(of.buckets, of.slots, of.seed); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -214,6 +237,9 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 		return err
 	}
 	if l.fdb, err = openFDB(l.coll.Maps[laneMapFdb], buckets, seed, l.grace.Wait); err != nil {
+		return err
+	}
+	if l.flows, err = openFlows(l.coll.Maps[laneMapFlows], l.layout.flows, seed, l.grace.Wait); err != nil {
 		return err
 	}
 	if l.ports, err = openPorts(l.coll.Maps[laneMapPorts], slots); err != nil {
@@ -251,6 +277,9 @@ func (l *Lane) Close() error {
 	// The mappings go last: the programs have ended.
 	if l.fdb != nil {
 		errs = append(errs, l.fdb.close())
+	}
+	if l.flows != nil {
+		errs = append(errs, l.flows.close())
 	}
 	if l.ports != nil {
 		errs = append(errs, l.ports.close())

@@ -19,6 +19,14 @@ type laneBucket struct {
 	Row [4]uint64
 }
 
+type laneEntry uint32
+
+const (
+	laneEntryENTRY_BARE   laneEntry = 0
+	laneEntryENTRY_TAGGED laneEntry = 1
+	laneEntryENTRY_COUNT  laneEntry = 2
+)
+
 type laneEvent struct {
 	_    structs.HostLayout
 	Key  uint64
@@ -29,9 +37,41 @@ type laneEvent struct {
 type laneEventKind uint32
 
 const (
-	laneEventKindEVENT_NEW   laneEventKind = 1
-	laneEventKindEVENT_MOVED laneEventKind = 2
-	laneEventKindEVENT_LOSES laneEventKind = 3
+	laneEventKindEVENT_NEW     laneEventKind = 1
+	laneEventKindEVENT_MOVED   laneEventKind = 2
+	laneEventKindEVENT_LOSES   laneEventKind = 3
+	laneEventKindEVENT_NO_FLOW laneEventKind = 4
+)
+
+type laneFlow struct {
+	_         structs.HostLayout
+	Slot      uint16
+	Tci       uint16
+	Stamp     uint16
+	Keepalive uint8
+	Flags     uint8
+}
+
+type laneFlowBit uint32
+
+const (
+	laneFlowBitFLOW_IP6 laneFlowBit = 4096
+	laneFlowBitFLOW_KEY laneFlowBit = 32768
+)
+
+type laneFlowBucket struct {
+	_      structs.HostLayout
+	From   [4]uint64
+	To     [4]uint64
+	Flow   [4]uint64
+	Unused [4]uint64
+}
+
+type laneFlowFlag uint32
+
+const (
+	laneFlowFlagFLOW_TAG   laneFlowFlag = 3
+	laneFlowFlagFLOW_VALID laneFlowFlag = 4
 )
 
 type laneFlowKey struct {
@@ -55,7 +95,7 @@ type laneFlowKey struct {
 type laneLimits uint32
 
 const (
-	laneLimitsLAYOUT_VERSION     laneLimits = 4
+	laneLimitsLAYOUT_VERSION     laneLimits = 5
 	laneLimitsPORT_PROBES        laneLimits = 8
 	laneLimitsBUCKET_ROWS        laneLimits = 4
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
@@ -99,7 +139,8 @@ type lanePort struct {
 	Legs      [16]uint16
 	Loses     uint32
 	Debt      uint32
-	Unused    [2]uint32
+	Keepalive uint32
+	Unused    uint32
 	Vlans     [64]uint64
 	Rules     laneList
 	Addresses laneList
@@ -108,12 +149,13 @@ type lanePort struct {
 	Unused2   uint64
 	Full      [2]uint64
 	Budget    uint64
-	Unused3   [5]uint64
+	Asked     uint64
+	Unused3   [4]uint64
 }
 
 type lanePortCounters struct {
 	_             structs.HostLayout
-	Frames        [33]uint64
+	Frames        [36]uint64
 	Bytes         [4]uint64
 	Sent          uint64
 	EventsLimited uint64
@@ -124,12 +166,10 @@ type lanePortCounters struct {
 }
 
 type lanePortRule struct {
-	_         structs.HostLayout
-	Vid       uint16
-	MaxFrame  uint16
-	Flags     uint16
-	Bridge    uint8
-	Keepalive uint8
+	_        structs.HostLayout
+	Domain   uint16
+	MaxFrame uint16
+	Flags    uint32
 }
 
 type laneRate struct {
@@ -171,10 +211,13 @@ const (
 	laneReasonREASON_NO_HEADROOM     laneReason = 27
 	laneReasonREASON_RULE            laneReason = 28
 	laneReasonREASON_FOREIGN_ADDRESS laneReason = 29
-	laneReasonREASON_DROPPED         laneReason = 30
-	laneReasonREASON_DROPPED_ADDRESS laneReason = 31
-	laneReasonREASON_POLICED         laneReason = 32
-	laneReasonREASON_COUNT           laneReason = 33
+	laneReasonREASON_FRAGMENT        laneReason = 30
+	laneReasonREASON_NO_FLOW         laneReason = 31
+	laneReasonREASON_STALE_FLOW      laneReason = 32
+	laneReasonREASON_DROPPED         laneReason = 33
+	laneReasonREASON_DROPPED_ADDRESS laneReason = 34
+	laneReasonREASON_POLICED         laneReason = 35
+	laneReasonREASON_COUNT           laneReason = 36
 )
 
 type laneRenewal struct {
@@ -229,6 +272,16 @@ const (
 	laneRuleFlagRULE_FINISH          laneRuleFlag = 8192
 	laneRuleFlagRULE_LISTS           laneRuleFlag = 16384
 	laneRuleFlagRULE_POLICE          laneRuleFlag = 32768
+	laneRuleFlagRULE_FLOWS           laneRuleFlag = 65536
+)
+
+type laneTagAction uint32
+
+const (
+	laneTagActionTAG_KEEP laneTagAction = 0
+	laneTagActionTAG_POP  laneTagAction = 1
+	laneTagActionTAG_PUSH laneTagAction = 2
+	laneTagActionTAG_SET  laneTagAction = 3
 )
 
 type laneVerdict uint32
@@ -243,21 +296,29 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	laneMapBeside          = "beside"
 	laneMapCounters        = "counters"
 	laneMapDestinations    = "destinations"
+	laneMapEntries         = "entries"
 	laneMapEvents          = "events"
 	laneMapFdb             = "fdb"
+	laneMapFlows           = "flows"
 	laneMapPorts           = "ports"
 	laneMapRuleCounts      = "rule_counts"
 	laneMapRules           = "rules"
 	laneMapTargets         = "targets"
 	laneProgDevmapLost     = "devmap_lost"
 	laneProgOvsXdp         = "ovs_xdp"
+	laneProgOvsXdpTagged   = "ovs_xdp_tagged"
 	laneProgOvsXdpVeth     = "ovs_xdp_veth"
 	laneProgRedirectLost   = "redirect_lost"
 	laneProgRenewLease     = "renew_lease"
+	laneVarExportEntry     = "export_entry"
 	laneVarExportEvent     = "export_event"
 	laneVarExportEventKind = "export_event_kind"
+	laneVarExportFlow      = "export_flow"
+	laneVarExportFlowBit   = "export_flow_bit"
+	laneVarExportFlowFlag  = "export_flow_flag"
 	laneVarExportFlowKey   = "export_flow_key"
 	laneVarExportLimits    = "export_limits"
 	laneVarExportListFlag  = "export_list_flag"
@@ -266,13 +327,14 @@ const (
 	laneVarExportRow       = "export_row"
 	laneVarExportRowFlag   = "export_row_flag"
 	laneVarExportRuleFlag  = "export_rule_flag"
+	laneVarExportTagAction = "export_tag_action"
 	laneVarExportVerdict   = "export_verdict"
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
 	laneVarFinish          = "finish"
+	laneVarFlowMask        = "flow_mask"
 	laneVarLease           = "lease"
 	laneVarNetns           = "netns"
-	laneVarNever           = "never"
 	laneVarPortMask        = "port_mask"
 	laneVarRuleRows        = "rule_rows"
 	laneVarScattered       = "scattered"
@@ -323,6 +385,7 @@ type laneSpecs struct {
 type laneProgramSpecs struct {
 	DevmapLost   *ebpf.ProgramSpec `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.ProgramSpec `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.ProgramSpec `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.ProgramSpec `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.ProgramSpec `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.ProgramSpec `ebpf:"renew_lease"`
@@ -332,10 +395,13 @@ type laneProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneMapSpecs struct {
+	Beside       *ebpf.MapSpec `ebpf:"beside"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Fdb          *ebpf.MapSpec `ebpf:"fdb"`
+	Flows        *ebpf.MapSpec `ebpf:"flows"`
 	Ports        *ebpf.MapSpec `ebpf:"ports"`
 	RuleCounts   *ebpf.MapSpec `ebpf:"rule_counts"`
 	Rules        *ebpf.MapSpec `ebpf:"rules"`
@@ -346,8 +412,12 @@ type laneMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneVariableSpecs struct {
+	ExportEntry     *ebpf.VariableSpec `ebpf:"export_entry"`
 	ExportEvent     *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventKind *ebpf.VariableSpec `ebpf:"export_event_kind"`
+	ExportFlow      *ebpf.VariableSpec `ebpf:"export_flow"`
+	ExportFlowBit   *ebpf.VariableSpec `ebpf:"export_flow_bit"`
+	ExportFlowFlag  *ebpf.VariableSpec `ebpf:"export_flow_flag"`
 	ExportFlowKey   *ebpf.VariableSpec `ebpf:"export_flow_key"`
 	ExportLimits    *ebpf.VariableSpec `ebpf:"export_limits"`
 	ExportListFlag  *ebpf.VariableSpec `ebpf:"export_list_flag"`
@@ -356,13 +426,14 @@ type laneVariableSpecs struct {
 	ExportRow       *ebpf.VariableSpec `ebpf:"export_row"`
 	ExportRowFlag   *ebpf.VariableSpec `ebpf:"export_row_flag"`
 	ExportRuleFlag  *ebpf.VariableSpec `ebpf:"export_rule_flag"`
+	ExportTagAction *ebpf.VariableSpec `ebpf:"export_tag_action"`
 	ExportVerdict   *ebpf.VariableSpec `ebpf:"export_verdict"`
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
 	Finish          *ebpf.VariableSpec `ebpf:"finish"`
+	FlowMask        *ebpf.VariableSpec `ebpf:"flow_mask"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
-	Never           *ebpf.VariableSpec `ebpf:"never"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
 	RuleRows        *ebpf.VariableSpec `ebpf:"rule_rows"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
@@ -389,10 +460,13 @@ func (o *laneObjects) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneMaps struct {
+	Beside       *ebpf.Map `ebpf:"beside"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Destinations *ebpf.Map `ebpf:"destinations"`
+	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Fdb          *ebpf.Map `ebpf:"fdb"`
+	Flows        *ebpf.Map `ebpf:"flows"`
 	Ports        *ebpf.Map `ebpf:"ports"`
 	RuleCounts   *ebpf.Map `ebpf:"rule_counts"`
 	Rules        *ebpf.Map `ebpf:"rules"`
@@ -401,10 +475,13 @@ type laneMaps struct {
 
 func (m *laneMaps) Close() error {
 	return _LaneClose(
+		m.Beside,
 		m.Counters,
 		m.Destinations,
+		m.Entries,
 		m.Events,
 		m.Fdb,
+		m.Flows,
 		m.Ports,
 		m.RuleCounts,
 		m.Rules,
@@ -416,8 +493,12 @@ func (m *laneMaps) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneVariables struct {
+	ExportEntry     *ebpf.Variable `ebpf:"export_entry"`
 	ExportEvent     *ebpf.Variable `ebpf:"export_event"`
 	ExportEventKind *ebpf.Variable `ebpf:"export_event_kind"`
+	ExportFlow      *ebpf.Variable `ebpf:"export_flow"`
+	ExportFlowBit   *ebpf.Variable `ebpf:"export_flow_bit"`
+	ExportFlowFlag  *ebpf.Variable `ebpf:"export_flow_flag"`
 	ExportFlowKey   *ebpf.Variable `ebpf:"export_flow_key"`
 	ExportLimits    *ebpf.Variable `ebpf:"export_limits"`
 	ExportListFlag  *ebpf.Variable `ebpf:"export_list_flag"`
@@ -426,13 +507,14 @@ type laneVariables struct {
 	ExportRow       *ebpf.Variable `ebpf:"export_row"`
 	ExportRowFlag   *ebpf.Variable `ebpf:"export_row_flag"`
 	ExportRuleFlag  *ebpf.Variable `ebpf:"export_rule_flag"`
+	ExportTagAction *ebpf.Variable `ebpf:"export_tag_action"`
 	ExportVerdict   *ebpf.Variable `ebpf:"export_verdict"`
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
 	Finish          *ebpf.Variable `ebpf:"finish"`
+	FlowMask        *ebpf.Variable `ebpf:"flow_mask"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
 	Netns           *ebpf.Variable `ebpf:"netns"`
-	Never           *ebpf.Variable `ebpf:"never"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
 	RuleRows        *ebpf.Variable `ebpf:"rule_rows"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
@@ -445,6 +527,7 @@ type laneVariables struct {
 type lanePrograms struct {
 	DevmapLost   *ebpf.Program `ebpf:"devmap_lost"`
 	OvsXdp       *ebpf.Program `ebpf:"ovs_xdp"`
+	OvsXdpTagged *ebpf.Program `ebpf:"ovs_xdp_tagged"`
 	OvsXdpVeth   *ebpf.Program `ebpf:"ovs_xdp_veth"`
 	RedirectLost *ebpf.Program `ebpf:"redirect_lost"`
 	RenewLease   *ebpf.Program `ebpf:"renew_lease"`
@@ -454,6 +537,7 @@ func (p *lanePrograms) Close() error {
 	return _LaneClose(
 		p.DevmapLost,
 		p.OvsXdp,
+		p.OvsXdpTagged,
 		p.OvsXdpVeth,
 		p.RedirectLost,
 		p.RenewLease,

@@ -58,7 +58,7 @@ func TestLane(t *testing.T) {
 	for _, group := range [][]laneTest{
 		vlanTests(), oddTagTests(), sourceTests(), payloadTests(), destinationTests(),
 		portTests(), lengthTests(), keepAliveTests(), failureTests(), checksumTests(), bondTests(), jumboTests(), lossTests(),
-		listTests(), addressTests(), policeTests(),
+		listTests(), addressTests(), policeTests(), flowTagTests(), flowKeyTests(), flowCheckTests(),
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -18,9 +18,9 @@ const LayoutVersion = int(laneLimitsLAYOUT_VERSION)
 // ErrLayout tells that tables are of another layout version.
 var ErrLayout = errors.New("tables of another layout version")
 
-// readOnly is the ELF section of the constants, which each program has for
-// itself.
-const readOnly = ".rodata"
+// own tells maps that each process has for itself: the constants of its programs
+// (by their ELF section), and how frames go on from one of these to another.
+var own = map[string]bool{".rodata": true, laneMapEntries: true, laneMapBeside: true}
 
 // layoutTable is the name of a table with one layoutRecord: the constants that
 // programs on the tables beside it must be loaded with. (They can't be read from
@@ -36,14 +36,15 @@ type layoutRecord struct {
 	Rules     uint64
 	Seed      uint64
 	Scattered uint64
+	FlowMask  uint64
 }
 
-const layoutSize = 40 // of a layoutRecord, in bytes
+const layoutSize = 48 // of a layoutRecord, in bytes
 
 // pinLayout makes and pins it.
 func (l *Lane) pinLayout(dir string) error {
 	r := layoutRecord{FDBMask: uint32(l.layout.buckets - 1), PortMask: uint32(l.layout.slots - 1),
-		NetNS: l.layout.netns, Rules: uint64(l.layout.rules), Seed: l.layout.seed}
+		NetNS: l.layout.netns, Rules: uint64(l.layout.rules), Seed: l.layout.seed, FlowMask: uint64(l.layout.flows - 1)}
 	if l.layout.scattered {
 		r.Scattered = 1
 	}
@@ -84,9 +85,12 @@ func openLayout(dir string) (layout, error) {
 	if err := decode(value, &r); err != nil {
 		return layout{}, fmt.Errorf("read table %s: %w", layoutTable, err)
 	}
-	of := layout{buckets: int(r.FDBMask) + 1, slots: int(r.PortMask) + 1, rules: int(r.Rules), seed: r.Seed, scattered: r.Scattered != 0, netns: r.NetNS}
-	if bits.OnesCount(uint(of.buckets)) != 1 || bits.OnesCount(uint(of.slots)) != 1 || of.slots > maxPorts || of.rules < 1 || of.rules > maxRules {
-		return layout{}, fmt.Errorf("%d buckets, %d ports and %d rules: not what this program makes", of.buckets, of.slots, of.rules)
+	of := layout{buckets: int(r.FDBMask) + 1, slots: int(r.PortMask) + 1, rules: int(r.Rules), flows: int(r.FlowMask) + 1,
+		seed: r.Seed, scattered: r.Scattered != 0, netns: r.NetNS}
+	if bits.OnesCount(uint(of.buckets)) != 1 || bits.OnesCount(uint(of.slots)) != 1 || bits.OnesCount(uint(of.flows)) != 1 ||
+		of.slots > maxPorts || of.rules < 1 || of.rules > maxRules || of.flows > bucketsOf(maxFlows) {
+		return layout{}, fmt.Errorf("%d buckets, %d of flows, %d ports and %d rules: not what this program makes",
+			of.buckets, of.flows, of.slots, of.rules)
 	}
 	own, err := ownNamespace()
 	if err != nil {

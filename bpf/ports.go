@@ -69,6 +69,10 @@ type Rule struct {
 	MaxFrame int
 	// Bridge is the number of the port's bridge, 1 to MaxBridges.
 	Bridge uint8
+	// Flows sends frames from the port where PutFlow says. Stations of such a port
+	// have their rows in VLAN 0, whatever their tags; VLANMode, VID and VLANs do not
+	// count. Frames from it are observed when the port that they go to is.
+	Flows bool
 	// KeepAlive is the interval at which a frame of each station passes.
 	KeepAlive time.Duration
 	// Rules and Addresses name lists that frames from the port must satisfy; the
@@ -190,12 +194,11 @@ func (t *portTable) ruleAt(slot int) Rule {
 }
 
 func (r lanePortRule) word() uint64 {
-	return uint64(r.Vid) | uint64(r.MaxFrame)<<16 | uint64(r.Flags)<<32 | uint64(r.Bridge)<<48 | uint64(r.Keepalive)<<56
+	return uint64(r.Domain) | uint64(r.MaxFrame)<<16 | uint64(r.Flags)<<32
 }
 
-// pack gives the rule as the program reads it, but for the VLANs; ticks is
-// the number of jiffies a second.
-func (r Rule) pack(ticks float64) lanePortRule {
+// pack gives the rule as the program reads it, but for what is not in one word.
+func (r Rule) pack() lanePortRule {
 	var flags laneRuleFlag
 	for _, f := range []struct {
 		on   bool
@@ -214,6 +217,7 @@ func (r Rule) pack(ticks float64) lanePortRule {
 		{r.Finish, laneRuleFlagRULE_FINISH},
 		{r.Rules != ListKey{} || r.Addresses != ListKey{} || r.Scoped, laneRuleFlagRULE_LISTS},
 		{r.PoliceBytes != Rate{} || r.PoliceFrames != Rate{}, laneRuleFlagRULE_POLICE},
+		{r.Flows, laneRuleFlagRULE_FLOWS},
 		{r.VLANMode == Access, laneRuleFlagRULE_ACCESS},
 		{r.VLANMode == NativeTagged, laneRuleFlagRULE_NATIVE_TAGGED},
 		{r.VLANMode == NativeUntagged, laneRuleFlagRULE_NATIVE_UNTAGGED},
@@ -222,14 +226,22 @@ func (r Rule) pack(ticks float64) lanePortRule {
 			flags |= f.flag
 		}
 	}
-	keep := min(r.KeepAlive.Seconds()*ticks/float64(int(1)<<laneLimitsSTAMP_SHIFT), 255)
 	return lanePortRule{
-		Vid:       uint16(r.VID),
-		MaxFrame:  uint16(min(r.MaxFrame, 0xffff)),
-		Flags:     uint16(flags),
-		Bridge:    r.Bridge,
-		Keepalive: uint8(keep),
+		Domain:   uint16(Key{Bridge: r.Bridge, VLAN: r.VID}.word()),
+		MaxFrame: uint16(min(r.MaxFrame, 0xffff)),
+		Flags:    uint32(flags),
 	}
+}
+
+// keepUnits gives an interval of keep-alive frames as the program reads it; ticks
+// is the number of jiffies a second.
+func keepUnits(d time.Duration, ticks float64) uint32 {
+	return uint32(min(d.Seconds()*ticks/float64(int(1)<<laneLimitsSTAMP_SHIFT), 255))
+}
+
+// keepTime is the reverse.
+func (l *Lane) keepTime(units uint32) time.Duration {
+	return time.Duration(float64(units) * float64(int(1)<<laneLimitsSTAMP_SHIFT) / l.ticks * float64(time.Second))
 }
 
 // Ports reads the port table back, in the order of its slots.
@@ -294,7 +306,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	p.Vlans = [64]uint64{}
 	p.Bundle = uint32(slot)
 	p.Rules, p.Addresses = laneList{}, laneList{}
-	p.Mac = 0
+	p.Mac, p.Asked = 0, 0
 	p.Police, p.Full = [2]laneRate{}, [2]uint64{}
 	atomic.StoreUint32(&p.Loses, 0)
 	atomic.StoreUint32(&p.Debt, 0)
@@ -316,7 +328,7 @@ func (l *Lane) ClosePort(ifindex int) {
 }
 
 func (l *Lane) closeSlot(slot int) {
-	if ruleOfWord(l.ports.word(slot)).Flags&uint16(laneRuleFlagRULE_LISTS) != 0 {
+	if ruleOfWord(l.ports.word(slot)).Flags&uint32(laneRuleFlagRULE_LISTS) != 0 {
 		l.lists.asked = true
 	}
 	l.ports.setWord(slot, 0)
@@ -358,6 +370,7 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 	setListWord(&p.Rules, rules)
 	setListWord(&p.Addresses, addresses)
 	atomic.StoreUint64(&p.Mac, Key{MAC: r.MAC}.word())
+	atomic.StoreUint32(&p.Keepalive, keepUnits(r.KeepAlive, l.ticks))
 	p.Police = police
 	if old.VLANs != r.VLANs || p.Bundle != uint32(bundle) {
 		if old != (Rule{}) {
@@ -376,7 +389,7 @@ func (l *Lane) SetRule(ifindex int, r Rule) error {
 		p.Legs[i] = l.ports.legSlot(leg)
 	}
 	l.ports.rules[ifindex] = r
-	l.ports.setWord(slot, r.pack(l.ticks).word())
+	l.ports.setWord(slot, r.pack().word())
 	return nil
 }
 
@@ -398,7 +411,8 @@ func (t *portTable) legSlot(ifindex int) uint16 {
 // noLeg is a slot beyond the largest table: the program finds no port there.
 const noLeg = maxPorts
 
-// RemovePort takes a device off the lane, with every row that points at it.
+// RemovePort takes a device off the lane, with every row that points at it, and the
+// flows from and to it.
 func (l *Lane) RemovePort(ifindex int) error {
 	slot, ok := l.ports.slotOf(ifindex)
 	if !ok {
@@ -410,6 +424,7 @@ func (l *Lane) RemovePort(ifindex int) error {
 			l.fdb.remove(key)
 		}
 	})
+	l.removeFlowsOf(slot)
 	var errs []error
 	if a, ok := l.links[ifindex]; ok {
 		if err := a.remove(); err != nil {

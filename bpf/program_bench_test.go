@@ -56,6 +56,8 @@ func programCases() []programCase {
 		{"hit, tagged, pop, 256 rules", up.with(func(r *Rule) { r.Rules = ListKey{PortRules, 1, 256, ovs.MAC{}} }), vm, tagged, one, "lane"},
 		{"hit, tagged, pop, 1 rule and 16 of the destination", up.with(func(r *Rule) { r.Rules, r.Scoped = ListKey{PortRules, 1, 1, ovs.MAC{}}, true }), vm, tagged, one, "lane"},
 		{"hit, tagged, pop, source addresses", up.with(func(r *Rule) { r.Addresses = addressA }), vm, tagged, one, "lane"},
+		{"hit by a flow of OVS, tagged, pop", flowing(), flowing(), tagged, one, "lane"},
+		{"no flow of OVS", flowing(), flowing(), frame.UDP4(macC, streamSrc(0), frame.OnVLAN(20)), one, "no-flow"},
 		{"hit, tagged, pop, policing", up.with(func(r *Rule) { r.PoliceBytes = Rate{1 << 40, 1 << 40} }), vm, tagged, one, "lane"},
 	}
 }
@@ -86,6 +88,9 @@ func BenchmarkProgram(b *testing.B) {
 		w.row(Key{1, 10, streamSrc(uint16(n))}, 0, true)
 		w.row(Key{1, 10, streamDst(uint16(n))}, 1+n%vms, true)
 	}
+	w.row(Key{1, 0, streamSrc(0)}, 0, true)
+	w.row(Key{1, 0, streamDst(0)}, 1, true)
+	w.flow(flowAB(on(10, 0), pop, func(f *Flow) { f.Src, f.Dst = streamSrc(0), streamDst(0) }))
 	for _, n := range []int{1, 16, 256} {
 		w.must(w.lane.PutList(ListKey{PortRules, 1, uint32(n), ovs.MAC{}}, rulesThatMiss(n)))
 	}

@@ -4,6 +4,8 @@ package bpf
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"sync/atomic"
 )
 
@@ -29,14 +31,23 @@ type Row struct {
 }
 
 // Rows reads all rows from the kernel's memory, in no order.
-func (l *Lane) Rows() []Row {
-	var rows []Row
-	l.fdb.each(func(key uint64, word *uint64) {
-		if w := atomic.LoadUint64(word); rowOf(w).has(laneRowFlagROW_VALID) {
-			rows = append(rows, l.row(key, w))
+func (l *Lane) Rows() []Row { return slices.Collect(l.EachRow(0)) }
+
+// EachRow is Rows one by one, which takes no memory. The rows are in an order of
+// chance that does not change; start says with which of the table's buckets it
+// begins.
+func (l *Lane) EachRow(start uint32) iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		for i := range l.fdb.buckets {
+			b := &l.fdb.buckets[(int(start)+i)&(len(l.fdb.buckets)-1)]
+			for j := range b.Key {
+				key, word := atomic.LoadUint64(&b.Key[j]), atomic.LoadUint64(&b.Row[j])
+				if key != 0 && rowOf(word).has(laneRowFlagROW_VALID) && !yield(l.row(key, word)) {
+					return
+				}
+			}
 		}
-	})
-	return rows
+	}
 }
 
 // FindRow reads one row from the kernel's memory; nil when there is none.

@@ -2,6 +2,12 @@
 
 package ovs
 
+import "time"
+
+// DefaultMaxIdle is Snapshot.MaxIdle where nothing is set (OFPROTO_MAX_IDLE_DEFAULT
+// in ofproto/ofproto-provider.h).
+const DefaultMaxIdle = 10 * time.Second
+
 // Snapshot is one picture of an Open vSwitch instance. A Snapshot is complete
 // or does not exist: ovs/observe returns an error instead of a partial one.
 // Slices are sorted (bridges and ports by name, MAC tables by VLAN and MAC),
@@ -15,6 +21,9 @@ type Snapshot struct {
 	// FlowRestoreWait is Open_vSwitch:other_config:flow-restore-wait: the
 	// OpenFlow tables are being restored and not to be trusted yet.
 	FlowRestoreWait bool
+	// MaxIdle is Open_vSwitch:other_config:max-idle, after how long without a
+	// frame ovs-vswitchd takes a megaflow out of the datapath.
+	MaxIdle time.Duration
 	// Bridges holds every bridge of the database.
 	Bridges []Bridge
 }

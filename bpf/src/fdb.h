@@ -55,10 +55,10 @@ static __always_inline __u32 fdb_second(__u64 hash)
 }
 
 /*
- * fdb_find returns the place of a station's row and copies the row as it was
+ * fdb_place returns the place of a station's row and copies the row as it was
  * read into *out, or returns NULL when the station is not known.
  */
-static __always_inline __u64 *fdb_find(__u64 key, union row_word *out)
+static __always_inline __u64 *fdb_place(__u64 key, union row_word *out)
 {
 	__u64 hash = fdb_hash(key);
 	__u64 *place = bucket_find(hash & fdb_mask, key);
@@ -77,13 +77,26 @@ static __always_inline __u64 *fdb_find(__u64 key, union row_word *out)
 	return NULL;
 }
 
-/*
- * fdb_sighted marks a row as moved, its station having been seen on slot.
- * Gives up when others change the row at the same time: then the next frame
- * marks it.
- */
-static __always_inline void fdb_sighted(__u64 *place, union row_word was, __u32 slot)
+/* fdb_find does not tell the place: to the verifier, each of the eight would be a
+ * way of its own through all that follows. */
+static __always_inline bool fdb_find(__u64 key, union row_word *out)
 {
+	return fdb_place(key, out);
+}
+
+/*
+ * fdb_sighted marks the row of a station as moved, having been seen on slot.
+ * Gives up when others change the row at the same time: then the next frame
+ * marks it. Not inline, and of external linkage, so that the verifier goes through
+ * it once; so is fdb_stamp. Both are for few frames.
+ */
+__attribute__((noinline)) int fdb_sighted(__u64 key, __u32 slot)
+{
+	union row_word was = {};
+	__u64 *place = fdb_place(key, &was);
+
+	if (!place)
+		return 0;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		union row_word now = was;
@@ -92,26 +105,30 @@ static __always_inline void fdb_sighted(__u64 *place, union row_word was, __u32 
 		now.row.flags = (was.row.flags | ROW_MOVED) & ~ROW_ASKED;
 		now.row.seen = slot;
 		if (now.word == was.word)
-			return;
+			return 0;
 		found = __sync_val_compare_and_swap(place, was.word, now.word);
 		if (found == was.word)
-			return;
+			return 0;
 		was.word = found;
 		if (!(was.row.flags & ROW_VALID))
-			return;
+			return 0;
 	}
+	return 0;
 }
 
 /*
- * fdb_stamp takes the keep-alive of a row: true for the one program that sets
- * the stamp.
+ * fdb_stamp takes the keep-alive of a station whose row was read as was: 1 for the
+ * one program that sets the stamp, else 0.
  */
-static __always_inline bool fdb_stamp(__u64 *place, union row_word was, __u16 stamp)
+__attribute__((noinline)) int fdb_stamp(__u64 key, __u64 was, __u32 stamp)
 {
-	union row_word now = was;
+	union row_word now = {};
+	__u64 *place = fdb_place(key, &now);
 
+	if (!place || now.word != was)
+		return 0;
 	now.row.stamp = stamp;
-	return __sync_val_compare_and_swap(place, was.word, now.word) == was.word;
+	return __sync_val_compare_and_swap(place, was, now.word) == was;
 }
 
 #endif

@@ -37,27 +37,6 @@ struct frame {
 	bool odd_tag;
 };
 
-/*
- * A veth hands a frame over with its tag beside it (skb->vlan_tci) when its
- * peer has tx-vlan-offload on, which only the peer's owner can change. Such a
- * frame looks untagged. The driver tells of the tag, from Linux 6.8 on, to a
- * program that is bound to the device: 0 for a tag, -ENODATA for none.
- */
-extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *proto,
-					__u16 *tci) __ksym;
-
-/* tag_beside puts a tag that is beside the frame into f. */
-static __always_inline void tag_beside(struct xdp_md *ctx, struct frame *f)
-{
-	__be16 proto = 0;
-	__u16 tci = 0;
-
-	if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci))
-		return;
-	f->vid = tci & TCI_VID;
-	f->odd_tag = true;
-}
-
 static __always_inline bool type_is_tag(__u16 type)
 {
 	return type == ETH_P_8021Q || type == ETH_P_8021AD;

@@ -17,12 +17,14 @@
 #include "layout.h"
 #include "maps.h"
 #include "fdb.h"
+#include "flows.h"
 #include "frame.h"
 #include "bond.h"
 #include "checksum.h"
 #include "lists.h"
 #include "losses.h"
 #include "tag.h"
+#include "beside.h"
 
 /* Types that no map and no variable uses: kept in the BTF for the Go side. */
 const volatile enum limits export_limits = LAYOUT_VERSION;
@@ -35,13 +37,17 @@ const volatile struct row export_row = {};
 const volatile enum list_flag export_list_flag = LIST_SCOPED;
 const volatile enum verdict export_verdict = VERDICT_PASS;
 const volatile struct flow_key export_flow_key = {};
-
-enum tag_action { TAG_KEEP, TAG_POP, TAG_PUSH };
+const volatile enum tag_action export_tag_action = TAG_KEEP;
+const volatile enum flow_flag export_flow_flag = FLOW_VALID;
+const volatile enum flow_bit export_flow_bit = FLOW_KEY;
+const volatile struct flow export_flow = {};
+const volatile enum entry export_entry = ENTRY_BARE;
 
 /* Where a frame goes, when it takes the lane. */
 struct route {
 	__u32 slot;
-	__u16 vid;
+	/* Of the tag that it leaves with: TAG_PUSH, TAG_SET. */
+	__u16 tci;
 	enum tag_action tag;
 	/* Place of the rule that has decided + 1; 0: none. */
 	__u32 hit;
@@ -71,25 +77,10 @@ static __always_inline union rule_copy port_rule(const struct port *p)
 	return (union rule_copy){ .word = *(const volatile __u64 *)&p->rule_word };
 }
 
-/*
- * notify asks the daemon to look at OVS's MAC table. The budget keeps a port
- * that floods from drowning the daemon and the events of other ports.
- */
-static __always_inline void notify(struct port *p, struct port_counters *c, __u64 key, __u32 slot,
-				   __u32 kind)
+static __always_inline void event_send(struct port_counters *c, __u64 key, __u32 slot, __u32 kind)
 {
-	__u64 window = (bpf_jiffies64() >> EVENT_WINDOW_SHIFT) << 16;
-	__u64 budget = p->budget;
-	struct event *e;
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
-	if ((budget & ~0xffffULL) != window)
-		budget = window;
-	if ((budget & 0xffff) >= EVENT_BURST) {
-		c->events_limited++;
-		return;
-	}
-	p->budget = budget + 1;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		c->events_lost++;
 		return;
@@ -100,6 +91,42 @@ static __always_inline void notify(struct port *p, struct port_counters *c, __u6
 	bpf_ringbuf_submit(e, 0);
 }
 
+/*
+ * notify asks the daemon to look at OVS's MAC table. The budget keeps a port
+ * that floods from drowning the daemon and the events of other ports.
+ */
+static __always_inline void notify(struct port *p, struct port_counters *c, __u64 key, __u32 slot,
+				   __u32 kind)
+{
+	__u64 window = (bpf_jiffies64() >> EVENT_WINDOW_SHIFT) << 16;
+	__u64 budget = p->budget;
+
+	if ((budget & ~0xffffULL) != window)
+		budget = window;
+	if ((budget & 0xffff) >= EVENT_BURST) {
+		c->events_limited++;
+		return;
+	}
+	p->budget = budget + 1;
+	event_send(c, key, slot, kind);
+}
+
+/*
+ * notify_no_flow asks the daemon to look at OVS's flows. It reads all of them, so
+ * one event in a window says it; and each frame that OVS alone can handle comes
+ * by here, so none is charged to the budget of what moves.
+ */
+static __always_inline void notify_no_flow(struct port *p, struct port_counters *c, __u64 key,
+					   __u32 slot, __u64 now)
+{
+	__u64 window = now >> EVENT_WINDOW_SHIFT;
+
+	if (p->asked == window)
+		return;
+	p->asked = window;
+	event_send(c, key, slot, EVENT_NO_FLOW);
+}
+
 /* frame_vlan gives the VLAN of the bridge that the frame is in; false when OVS
  * drops it here, or when this port's VLAN is kept out of the lane. */
 static __always_inline bool frame_vlan(const struct port *p, const struct port_rule *r,
@@ -107,7 +134,7 @@ static __always_inline bool frame_vlan(const struct port *p, const struct port_r
 {
 	if ((r->flags & RULE_ACCESS) && f->vid)
 		return false; /* even its own VID */
-	*vlan = (f->vid ?: r->vid) & TCI_VID;
+	*vlan = (f->vid ?: r->domain) & DOMAIN_VLAN;
 	return p->vlans[*vlan / 64] >> (*vlan % 64) & 1;
 }
 
@@ -116,22 +143,27 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 {
 	if (r->flags & RULE_ACCESS)
 		return false;
-	if ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == r->vid)
+	if ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == (r->domain & DOMAIN_VLAN))
 		return false;
 	return vlan != 0;
 }
 
+static __always_inline bool by_flows(const struct port_rule *in)
+{
+	return __builtin_expect(in->flags & RULE_FLOWS, 0);
+}
+
 static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
 					       struct port_counters *c, struct frame *f,
-					       struct route *route, bool beside)
+					       struct route *route, bool tagged_beside)
 {
 	struct port_rule in, out;
 	union row_word src, dst;
 	struct port *target;
-	__u64 now = bpf_jiffies64(), domain, *place;
+	__u64 now = bpf_jiffies64(), domain;
 	__u32 dst_slot, len, bundle = p->bundle;
 	enum reason left = REASON_LANE;
-	__u16 vlan, stamp;
+	__u16 vlan = 0, stamp;
 	bool tagged;
 
 	/* The lane is open, and this port is on it. */
@@ -144,8 +176,8 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	/* A frame of one VLAN of this bridge. */
 	if (!frame_read(ctx, f))
 		return REASON_RUNT;
-	if (beside)
-		tag_beside(ctx, f);
+	if (tagged_beside)
+		tag_beside(f);
 
 	/* The bridge's rules do not drop it. What they drop is not learned from. */
 	if (in.flags & RULE_LISTS) {
@@ -156,16 +188,15 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		if (left >= REASON_DROPPED)
 			return in.flags & RULE_OBSERVE ? REASON_WOULD : left;
 	}
-	if (!frame_vlan(p, &in, f, &vlan))
+	if (!by_flows(&in) && !frame_vlan(p, &in, f, &vlan))
 		return REASON_VLAN;
-	domain = (__u64)in.bridge << 12 | vlan;
+	domain = (in.domain & DOMAIN_BRIDGE) | vlan;
 
 	/* Its source is known, and on this port. On every frame: what OVS would
 	 * learn from is what announces a move. */
 	if (f->src >> 56 & 1)
 		return REASON_GROUP_SOURCE;
-	place = fdb_find(f->src | domain, &src);
-	if (!place) {
+	if (!fdb_find(f->src | domain, &src)) {
 		notify(p, c, f->src | domain, bundle, EVENT_NEW);
 		return REASON_NEW_SOURCE;
 	}
@@ -176,7 +207,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {
 		if (src.row.slot != bundle && (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle))
 			notify(p, c, f->src | domain, bundle, EVENT_MOVED);
-		fdb_sighted(place, src, bundle);
+		fdb_sighted(f->src | domain, bundle);
 		return REASON_MOVED_SOURCE;
 	}
 	if (left != REASON_LANE)
@@ -185,7 +216,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_FOREIGN_ADDRESS;
 
 	/* It is plain unicast IP. */
-	if (f->odd_tag)
+	if (tagged_beside || f->odd_tag)
 		return REASON_ODD_TAG;
 	if (f->dst >> 56 & 1)
 		return REASON_GROUP;
@@ -202,8 +233,28 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	/* OVS has seen its source lately. */
 	stamp = now >> STAMP_SHIFT;
-	if ((__u16)(stamp - src.row.stamp) >= in.keepalive && fdb_stamp(place, src, stamp))
+	if ((__u16)(stamp - src.row.stamp) >= p->keepalive &&
+	    fdb_stamp(f->src | domain, src.word, stamp))
 		return REASON_KEEPALIVE;
+
+	/* Where flows decide, OVS has one for exactly this frame, and has seen it
+	 * used lately. */
+	if (by_flows(&in)) {
+		union flow_word flow;
+
+		if (frame_in_pieces(ctx, f))
+			return REASON_FRAGMENT;
+		if (!flow_find(flow_from(f), flow_to(f, bundle), &flow)) {
+			notify_no_flow(p, c, f->src | domain, bundle, now);
+			return REASON_NO_FLOW;
+		}
+		if ((__u16)(stamp - flow.flow.stamp) >= flow.flow.keepalive &&
+		    flow_stamp(flow_from(f), flow_to(f, bundle), flow.word, stamp))
+			return REASON_KEEPALIVE;
+		route->slot = flow.flow.slot;
+		route->tci = flow.flow.tci;
+		route->tag = flow.flow.flags & FLOW_TAG;
+	}
 
 	/* Its destination is known, and on another port that takes it. */
 	if (!fdb_find(f->dst | domain, &dst) || !(dst.row.flags & ROW_TARGET))
@@ -212,6 +263,9 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_MOVED;
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
+	/* A station that was seen elsewhere takes all flows to it out of use. */
+	if (by_flows(&in) && dst.row.slot != route->slot)
+		return REASON_STALE_FLOW;
 	dst_slot = dst.row.slot;
 	target = bpf_map_lookup_elem(&ports, &dst_slot);
 	if (!target)
@@ -224,7 +278,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 			return REASON_NO_DEVICE;
 		out = port_rule(target).rule;
 	}
-	if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)
+	if (!(out.flags & RULE_EGRESS) || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))
 		return REASON_EGRESS_CLOSED;
 	if (*(volatile __u32 *)&target->loses)
 		return REASON_LOSES_FRAMES;
@@ -241,13 +295,16 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	    !checksum_may_finish(ctx, f, &in, &route->rest))
 		return REASON_CHECKSUM;
 
-	if (in.flags & RULE_OBSERVE)
+	/* Flows lead from bridge to bridge, and each may be in observe mode. */
+	if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
 		return REASON_WOULD;
 	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
 		return REASON_POLICED;
-	tagged = egress_tagged(&out, vlan);
 	route->slot = dst_slot;
-	route->vid = vlan;
+	if (by_flows(&in))
+		return REASON_LANE; /* with the tag that the flow says */
+	tagged = egress_tagged(&out, vlan);
+	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
 	return REASON_LANE;
 }
@@ -265,7 +322,7 @@ static __always_inline int lane_taken(struct port_counters *c, const struct rout
 	return XDP_REDIRECT;
 }
 
-static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
+static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 {
 	struct route route = {};
 	struct frame f = {};
@@ -289,20 +346,18 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool beside)
 		f.scattered = f.len != whole;
 		f.len = whole;
 	}
-	reason = lane_decide(ctx, p, slot, c, &f, &route, beside);
+	reason = lane_decide(ctx, p, slot, c, &f, &route, tagged_beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
 		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
 			reason = REASON_NO_DEVICE;
 		else if (finish && route.rest.len && !checksum_compute(ctx, &route.rest))
 			reason = REASON_CHECKSUM;
-		else if ((route.tag == TAG_POP && !tag_pop(ctx)) ||
-			 (route.tag == TAG_PUSH && !tag_push(ctx, route.vid)))
+		else if (!tag_act(ctx, route.tag, route.tci))
 			reason = REASON_NO_HEADROOM;
 		else if (finish && route.rest.len) {
 			/* Last of all: what passes takes its mark along. */
-			if (!checksum_store(ctx, &route.rest, route.tag == TAG_POP ? -TAG_LEN :
-							      route.tag == TAG_PUSH ? TAG_LEN : 0))
+			if (!checksum_store(ctx, &route.rest, tag_grows(route.tag)))
 				return XDP_ABORTED; /* cannot happen: it was read there */
 			c->finished++;
 		}
@@ -333,25 +388,38 @@ int ovs_xdp(struct xdp_md *ctx)
 	return lane_run(ctx, false);
 }
 
-/* Never set. The verifier takes out what depends on it. */
-const volatile bool never = false;
+/* The same for a frame whose tag is beside it. */
+SEC("xdp")
+int ovs_xdp_tagged(struct xdp_md *ctx)
+{
+	return lane_run(ctx, true);
+}
 
 /*
- * The same for one device, which may hold a frame's tag beside it.
+ * For one device, which may hold a frame's tag beside it: it asks the driver, and
+ * the frame goes on to one of the programs for all devices. Loading those for each
+ * device took the verifier up to a tenth of a second.
  *
  * The kernel keeps a second pointer to a program that is bound to a device, and
  * does not follow when the verifier moves the program because it has outgrown
- * its memory (bpf_prog_realloc in kernel/bpf/core.c, offload->prog in
- * kernel/bpf/offload.c): when the device goes, it reads freed memory, and the
- * host may crash. Instructions that never get to run make room for what the
- * verifier adds; the daemon checks that it was enough.
+ * its memory, which comes in pages (bpf_prog_realloc in kernel/bpf/core.c,
+ * offload->prog in kernel/bpf/offload.c): when the device goes, it reads freed
+ * memory, and the host may crash. This program is far smaller than a page; the
+ * daemon checks that it stays so.
  */
 SEC("xdp")
 int ovs_xdp_veth(struct xdp_md *ctx)
 {
-	if (never)
-		asm volatile(".rept 1024; r0 = 0; .endr" ::: "r0");
-	return lane_run(ctx, true);
+	__u32 zero = 0, *tci;
+
+	tci = bpf_map_lookup_elem(&beside, &zero);
+	if (!tci)
+		return XDP_PASS;
+	if (ask_tag(ctx, tci))
+		bpf_tail_call(ctx, &entries, ENTRY_TAGGED);
+	else
+		bpf_tail_call(ctx, &entries, ENTRY_BARE);
+	return XDP_PASS;
 }
 
 /* devmap_lost sees frames that a device did not take: without an error, its

@@ -12,10 +12,10 @@
 
 enum limits {
 	/* Version of these shapes; a daemon never reads tables of another one. */
-	LAYOUT_VERSION = 4,
+	LAYOUT_VERSION = 5,
 	/* How many slots after ifindex & port_mask a port may sit in. */
 	PORT_PROBES = 8,
-	/* Rows in a bucket of the FDB. */
+	/* Rows in a bucket of the FDB, and flows in one of theirs. */
 	BUCKET_ROWS = 4,
 	/* Unit of keep-alive stamps: jiffies >> STAMP_SHIFT. */
 	STAMP_SHIFT = 6,
@@ -72,22 +72,26 @@ enum rule_flag {
 	RULE_LISTS = 1 << 14,
 	/* Frames from this port are limited in rate (struct port: police). */
 	RULE_POLICE = 1 << 15,
+	/* Frames from this port go where OVS's flows send them (struct flow), and
+	 * its stations are in VLAN 0 of the FDB whatever their tags. */
+	RULE_FLOWS = 1 << 16,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
 struct port_rule {
-	/* VLAN of untagged frames: Port:tag, 0 on a trunk. */
-	__u16 vid;
+	/* Number of the bridge, 1 to 15, << 12 | VLAN of untagged frames (Port:tag, 0
+	 * on a trunk), as in a key of struct bucket. */
+	__u16 domain;
 	/* Largest frame from and to the port, in bytes, Ethernet header included and
 	 * 802.1Q tag not: MTU + 14. */
 	__u16 max_frame;
 	/* enum rule_flag */
-	__u16 flags;
-	/* Number of the bridge, 1 to 15. */
-	__u8 bridge;
-	/* Interval of keep-alive frames from stations on this port, in units of
-	 * 1 << STAMP_SHIFT jiffies; 0 means every frame passes. */
-	__u8 keepalive;
+	__u32 flags;
+};
+
+enum {
+	DOMAIN_BRIDGE = 0xf000,
+	DOMAIN_VLAN = 0x0fff,
 };
 
 /* Flags of a list. */
@@ -200,7 +204,10 @@ struct port {
 	/* Frames that the device must take to make up for those that its full queue
 	 * has lost. */
 	__u32 debt;
-	__u32 unused[2];
+	/* Interval of keep-alive frames from stations on this port, in units of
+	 * 1 << STAMP_SHIFT jiffies, 255 at most; 0 means every frame passes. */
+	__u32 keepalive;
+	__u32 unused;
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];
@@ -226,7 +233,9 @@ struct port {
 	/* Event budget: window number << 16 | events sent in it. Written by the
 	 * program only. */
 	__u64 budget;
-	__u64 unused3[5];
+	/* Window in which the daemon was last told that there is no flow. */
+	__u64 asked;
+	__u64 unused3[4];
 };
 
 /* Flags of an FDB row. */
@@ -270,6 +279,60 @@ struct row {
 struct bucket {
 	__u64 key[BUCKET_ROWS];
 	__u64 row[BUCKET_ROWS];
+};
+
+/* What is done with a frame's outer tag. */
+enum tag_action {
+	TAG_KEEP = 0,
+	TAG_POP,
+	TAG_PUSH,
+	/* Its TCI is replaced. */
+	TAG_SET,
+};
+
+/* Flags of a flow. */
+enum flow_flag {
+	/* enum tag_action */
+	FLOW_TAG = 3,
+	/* The flow counts; one without it is absent. */
+	FLOW_VALID = 1 << 2,
+};
+
+/* Where OVS's flow sends a frame, in one word, so that it is read and changed
+ * whole. */
+struct flow {
+	/* Slot of the port that it leaves by; in a bond that of the first member. */
+	__u16 slot;
+	/* TCI of the tag that it leaves with: TAG_PUSH, TAG_SET. */
+	__u16 tci;
+	/* When a frame of it last passed as keep-alive, as in struct row. */
+	__u16 stamp;
+	/* Interval of keep-alive frames, in units of 1 << STAMP_SHIFT jiffies; 0
+	 * means every frame passes. */
+	__u8 keepalive;
+	/* enum flow_flag */
+	__u8 flags;
+};
+
+/*
+ * A bucket of the flow table, two cache lines, the keys in the first. A key is
+ * the exact frame: from is its source << 16 | its tag | FLOW_IP6, to is its
+ * destination << 16 | FLOW_KEY | slot of the port that it came from (struct port:
+ * bundle). The tag is its TCI, of which VID 0 stands for none. 0 is a free place.
+ */
+struct flow_bucket {
+	__u64 from[BUCKET_ROWS];
+	__u64 to[BUCKET_ROWS];
+	__u64 flow[BUCKET_ROWS];
+	__u64 unused[BUCKET_ROWS];
+};
+
+/* Bits of a flow's key. */
+enum flow_bit {
+	/* IPv6, else IPv4; where a TCI has the DEI bit. */
+	FLOW_IP6 = 1 << 12,
+	/* Never 0; above the highest slot. */
+	FLOW_KEY = 1 << 15,
 };
 
 /*
@@ -337,6 +400,12 @@ enum reason {
 	REASON_RULE,
 	/* a source address that the port may not use (attached-mac, xdp-addresses) */
 	REASON_FOREIGN_ADDRESS,
+	/* a fragment of IP, or IPv6 with an extension header: flows are for neither */
+	REASON_FRAGMENT,
+	/* OVS has shown no flow for it that the lane can take */
+	REASON_NO_FLOW,
+	/* its flow goes to another port than the one that its destination is on */
+	REASON_STALE_FLOW,
 	/* an OpenFlow rule drops it */
 	REASON_DROPPED,
 	/* a source address that the port may not use (xdp-validate=drop) */
@@ -373,10 +442,12 @@ enum event_kind {
 	EVENT_MOVED = 2,
 	/* A port whose device loses what is redirected to it. */
 	EVENT_LOSES = 3,
+	/* A frame that there is no flow for; one in a window and port. */
+	EVENT_NO_FLOW = 4,
 };
 
 struct event {
-	/* As in struct bucket; 0 for EVENT_LOSES. */
+	/* Of the source, as in struct bucket; 0 for EVENT_LOSES. */
 	__u64 key;
 	/* Slot of the port: where the source was seen, or that loses frames. */
 	__u32 slot;

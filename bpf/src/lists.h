@@ -95,7 +95,7 @@ static __always_inline enum verdict address_verdict(struct xdp_md *ctx, const st
 /* rule_verdict gives the verdict of the rules, and the place of the one that
  * decides + 1 in *hit. */
 static __always_inline enum verdict rule_verdict(const struct port *p, const struct frame *f,
-						 __u8 bridge, const struct flow_key *key, __u64 now,
+						 __u16 bridge, const struct flow_key *key, __u64 now,
 						 __u32 *hit)
 {
 	struct list l = list_at(&p->rules_word);
@@ -109,7 +109,7 @@ static __always_inline enum verdict rule_verdict(const struct port *p, const str
 		*hit = at + 1;
 	}
 	if (l.flags & LIST_SCOPED) {
-		__u64 destination = f->dst | (__u64)bridge << 12, *word;
+		__u64 destination = f->dst | bridge, *word;
 
 		word = bpf_map_lookup_elem(&destinations, &destination);
 		if (word) {
@@ -176,7 +176,7 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 		return REASON_LANE;
 	if (read != KEY_WHOLE || r->frame.odd_tag)
 		return REASON_RULE;
-	v = rule_verdict(p, &r->frame, p->rule.bridge, &key, r->now, &r->hit);
+	v = rule_verdict(p, &r->frame, p->rule.domain & DOMAIN_BRIDGE, &key, r->now, &r->hit);
 	return v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE;
 }
 

@@ -4,6 +4,13 @@
 
 #include "layout.h"
 
+/* Where a frame of a veth goes on, in entries. */
+enum entry {
+	ENTRY_BARE, /* ovs_xdp */
+	ENTRY_TAGGED, /* ovs_xdp_tagged */
+	ENTRY_COUNT,
+};
+
 /* Sizes here are placeholders: the daemon sets max_entries before loading. */
 
 /* Bucket number -> four stations. Mapped into the daemon, its only writer but
@@ -15,6 +22,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bucket);
 } fdb SEC(".maps");
+
+/* Bucket number -> four flows. As the FDB; see flows.h. max_entries is
+ * flow_mask + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow_bucket);
+} flows SEC(".maps");
 
 /* Slot -> port. A device sits in one of the PORT_PROBES slots from ifindex &
  * port_mask on. Mapped into the daemon. max_entries is port_mask + 1. */
@@ -71,7 +88,27 @@ struct {
 	__type(value, __u64);
 } destinations SEC(".maps");
 
-/* "Look again": new and moved sources, ports that lose frames; struct event. */
+/* enum entry -> the program that a frame goes on to which has come to the one of
+ * a veth (ovs_xdp_veth). Each daemon has its own; it is empty, and such frames
+ * pass, when the daemon has ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, ENTRY_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} entries SEC(".maps");
+
+/* TCI of the tag beside the frame at hand, on each CPU, for ovs_xdp_tagged. Each
+ * daemon has its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} beside SEC(".maps");
+
+/* "Look again": new and moved sources, ports that lose frames, frames without a
+ * flow; struct event. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
@@ -81,6 +118,7 @@ struct {
 const volatile __u32 fdb_mask = 1023;
 const volatile __u32 port_mask = 1023;
 const volatile __u64 fdb_seed = 0;
+const volatile __u32 flow_mask = 1023;
 
 /* The programs may get frames in several buffers (BPF_F_XDP_HAS_FRAGS, Linux
  * 5.18): those of a jumbo MTU. Only the first is between data and data_end. */

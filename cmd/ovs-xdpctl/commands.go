@@ -24,6 +24,7 @@ type commands struct {
 	Status   statusCommand   `cmd:"" help:"Show the daemon, every bridge, which part of the frames is on the lane, and what stays with OVS and why; of one bridge, everything."`
 	Ports    portsCommand    `cmd:"" help:"Show ports, how many frames took which path, and how many their devices lost."`
 	FDB      fdbCommand      `cmd:"" name:"fdb" help:"Show the stations in the kernel's FDB."`
+	Flows    flowsCommand    `cmd:"" help:"Show the flows in the kernel, of bridges that do what OVS's megaflows do (external_ids:xdp-lane)."`
 	Rules    rulesCommand    `cmd:"" help:"Show OpenFlow rules, what the lane makes of each, and how many frames hit it on the lane, in OVS, and together."`
 	Why      whyCommand      `cmd:"" help:"Say which way a frame takes and why, next to what OVS says (ofproto/trace)."`
 	Stats    statsCommand    `cmd:"" help:"Show what OVS's own counters say next to what the lane has taken from them, and the sums."`
@@ -75,6 +76,13 @@ type fdbCommand struct {
 
 // Run shows stations.
 func (c *fdbCommand) Run(e *environment) error { return e.show("fdb/show", optional(c.Bridge)...) }
+
+type flowsCommand struct {
+	Bridge string `arg:"" optional:"" help:"Only flows of frames that come from this bridge's ports."`
+}
+
+// Run shows flows.
+func (c *flowsCommand) Run(e *environment) error { return e.show("flow/show", optional(c.Bridge)...) }
 
 type rulesCommand struct {
 	Bridge string `arg:"" optional:"" help:"Only this bridge."`

@@ -17,6 +17,7 @@ type flags struct {
 	BPFFS           string           `name:"bpffs" default:"/sys/fs/bpf" help:"The bpffs through which --takeover hands over the lane. Nothing stays there."`
 	Detach          bool             `help:"Go to the background, once the daemon is in charge."`
 	FDBRows         int              `name:"fdb-rows" default:"65536" help:"Stations that the FDB in the kernel holds."`
+	FlowRows        int              `name:"flow-rows" default:"65536" help:"Flows of OVS that the kernel holds, for bridges that use flows (external_ids:xdp-lane)."`
 	MaxPorts        int              `default:"1024" help:"Devices that may be on the lane."`
 	FinishChecksums bool             `help:"Finish L4 checksums that machines leave to their devices (tx-checksumming), so that such frames take the lane; without it they stay with OVS. A frame made corrupt by hand in exactly that way would arrive repaired instead of corrupt."`
 	KeepAlive       time.Duration    `name:"keepalive" default:"5s" help:"Let a frame of each station pass to OVS this often."`

@@ -57,8 +57,9 @@ func run(ctx context.Context, exit func(), f flags) (err error) {
 			Rundir: rundir, Log: log, BPFFS: f.BPFFS, Pidfile: pidfile,
 			Policy: plan.Policy{AllowGeneric: f.AllowGeneric, KeepAlive: f.KeepAlive,
 				SetNICOffloads: f.SetNICOffloads, FinishChecksums: f.FinishChecksums, Rows: cmp.Or(f.FDBRows, bpf.DefaultRows),
-				Rules: cmp.Or(f.RuleRows, bpf.DefaultRules), RulesPerList: f.RulesPerList},
-			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, Rules: f.RuleRows, FinishChecksums: f.FinishChecksums}, InCharge: inCharge,
+				FlowRows: cmp.Or(f.FlowRows, bpf.DefaultFlows),
+				Rules:    cmp.Or(f.RuleRows, bpf.DefaultRules), RulesPerList: f.RulesPerList},
+			Tables: bpf.Config{Rows: f.FDBRows, Ports: f.MaxPorts, Rules: f.RuleRows, Flows: f.FlowRows, FinishChecksums: f.FinishChecksums}, InCharge: inCharge,
 			AuditInterval: f.AuditInterval,
 		}
 		if running {

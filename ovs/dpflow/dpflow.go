@@ -43,12 +43,20 @@ type Flow struct {
 	Packets, Bytes uint64
 	// Used is the time since the last of them, in milliseconds, or Never.
 	Used time.Duration
+	// Match is the class of frames of the flow. When Lane is nil it is what was
+	// read of it, perhaps not all: zero values are what was not.
+	Match Key
+	// Again tells that the frames have been through the datapath before (recirc_id),
+	// which has sent them there by another flow of the same class.
+	Again bool
 	// Lane is the flow for the lane, nil when it stays with OVS.
 	Lane *LaneFlow
 	// Refusal is why it stays with OVS, "" when Lane is set. Detail is the part
-	// of the text that is to blame, for people.
+	// of the text that is to blame, for people. Also has further reasons, as far as
+	// the text was read.
 	Refusal Reason
 	Detail  string
+	Also    []Reason
 }
 
 // Parse reads the reply of "dpif/dump-flows -m --names BRIDGE"
@@ -125,11 +133,13 @@ func parseLine(line string, names names) (Flow, error) {
 	}
 	r.readMatch(attributes)
 	r.readActions(steps)
+	r.lane.InPort = names.one(r.lane.InPort)
+	f.Match, f.Again = r.lane.Key, r.again
 	if r.reason != "" {
-		f.Refusal, f.Detail = r.reason, r.detail
+		f.Refusal, f.Detail, f.Also = r.reason, r.detail, r.also
 		return f, nil
 	}
-	r.lane.InPort, r.lane.Output = names.one(r.lane.InPort), names.one(r.lane.Output)
+	r.lane.Output = names.one(r.lane.Output)
 	f.Lane = &r.lane
 	return f, nil
 }

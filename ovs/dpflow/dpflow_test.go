@@ -112,7 +112,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []Flow{{UFID: id[5:], Packets: 1, Bytes: 60, Used: 201 * time.Millisecond, Lane: &tt.want}}
+			want := []Flow{{UFID: id[5:], Packets: 1, Bytes: 60, Used: 201 * time.Millisecond, Match: tt.want.Key, Lane: &tt.want}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -201,7 +201,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s: %v", line, err)
 				continue
 			}
-			if f := got[0]; f.Lane != nil || f.Refusal != want || f.Detail != shorten(tt.detail) || f.Packets != 1 {
+			if f := got[0]; f.Lane != nil || f.Refusal != want || f.Detail != shorten(tt.detail) || f.Packets != 1 || f.Again != (want == Recirculated) {
 				t.Errorf("%s:\nrefused for %q (%s), want %q (%s)", line, f.Refusal, f.Detail, want, tt.detail)
 			}
 		}

@@ -4,6 +4,7 @@ package dpflow
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -109,11 +110,16 @@ func (l LaneFlow) String() string {
 type reading struct {
 	lane   LaneFlow
 	reason Reason // the first one
+	also   []Reason
 	detail string
+	again  bool // Flow.Again
 }
 
 func (r *reading) refuse(why Reason, text string) {
 	if r.reason != "" {
+		if why != r.reason && !slices.Contains(r.also, why) {
+			r.also = append(r.also, why)
+		}
 		return
 	}
 	if len(text) > maxDetail {

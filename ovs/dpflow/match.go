@@ -86,7 +86,7 @@ func (r *reading) readMatch(attributes []string) {
 		case isMetadata:
 			r.wildcarded(a, name, a.split(content)...)
 		case name == "recirc_id":
-			if content != "0" {
+			if r.again = content != "0"; r.again {
 				r.refuse(Recirculated, text)
 			}
 		case name == "in_port":

@@ -11,12 +11,10 @@ package fdb
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -129,15 +127,10 @@ func parseRow(fields []string) (ovs.FDBEntry, error) {
 // sortEntries sorts by VLAN and MAC, the key of the table, and refuses a key
 // that is there twice.
 func sortEntries(entries []ovs.FDBEntry) error {
-	order := func(a, b ovs.FDBEntry) int {
-		if c := cmp.Compare(a.VLAN, b.VLAN); c != 0 {
-			return c
-		}
-		return bytes.Compare(a.MAC[:], b.MAC[:])
-	}
-	slices.SortFunc(entries, order)
+	key := func(e *ovs.FDBEntry) uint64 { return uint64(e.VLAN)<<48 | e.MAC.Number() }
+	ovs.SortBy(entries, key)
 	for i := 1; i < len(entries); i++ {
-		if order(entries[i-1], entries[i]) == 0 {
+		if key(&entries[i-1]) == key(&entries[i]) {
 			return fmt.Errorf("%s is there twice on VLAN %d", entries[i].MAC, entries[i].VLAN)
 		}
 	}

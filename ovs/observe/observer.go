@@ -29,8 +29,8 @@ import (
 
 // Database is the Open_vSwitch database; *ovsdb.Session is one.
 type Database interface {
-	// Read returns the database part of a Snapshot, of which the caller may
-	// keep and change everything. An error that wraps ovsdb.ErrTorn is worth
+	// Read returns the database part of a Snapshot, of which the caller may keep
+	// everything, and change Bridges but nothing below. An error that wraps ovsdb.ErrTorn is worth
 	// another try.
 	Read() (*ovs.Snapshot, error)
 }
@@ -131,7 +131,7 @@ func (o *Observer) forget(match func(name string) bool) {
 }
 
 // Look returns the state of the instance. The caller may keep it, and change
-// anything but Detail.Rules and Detail.PortConfig, which Snapshots share.
+// Bridges, but nothing below, which Snapshots share.
 //
 // It is an error if the database can't be read, if ovs-vswitchd can't be
 // asked, if ctx ends, or if wanted bridges change faster than they can be
@@ -195,6 +195,6 @@ func (o *Observer) wanted(snap *ovs.Snapshot) []ovs.Bridge {
 
 // same reports whether nothing changed that Details depend on.
 func (o *Observer) same(a, b *ovs.Snapshot) bool {
-	return a.FlowRestoreWait == b.FlowRestoreWait && a.HWOffload == b.HWOffload &&
+	return a.FlowRestoreWait == b.FlowRestoreWait && a.HWOffload == b.HWOffload && a.MaxIdle == b.MaxIdle &&
 		reflect.DeepEqual(o.wanted(a), o.wanted(b))
 }

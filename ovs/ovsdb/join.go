@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
@@ -20,6 +22,7 @@ func (c *content) join() (*ovs.Snapshot, error) {
 		snap.Version = deref(sw.OVSVersion)
 		snap.HWOffload = isTrue(sw.OtherConfig["hw-offload"])
 		snap.FlowRestoreWait = isTrue(sw.OtherConfig["flow-restore-wait"])
+		snap.MaxIdle = maxIdle(sw.OtherConfig)
 		rows, err := follow(c.bridges, sw.Bridges, "Open_vSwitch:bridges")
 		if err != nil {
 			return nil, err
@@ -34,6 +37,20 @@ func (c *content) join() (*ovs.Snapshot, error) {
 	}
 	slices.SortFunc(snap.Bridges, func(a, b ovs.Bridge) int { return strings.Compare(a.Name, b.Name) })
 	return snap, nil
+}
+
+// maxIdle is other_config:max-idle, in milliseconds. What OVS makes of a value that
+// is no such number depends on its version, so that is taken for short.
+func maxIdle(config map[string]string) time.Duration {
+	v, ok := config["max-idle"]
+	if !ok {
+		return ovs.DefaultMaxIdle
+	}
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		n = 0
+	}
+	return max(time.Duration(n)*time.Millisecond, 500*time.Millisecond)
 }
 
 func (c *content) bridge(row bridgeRow) (ovs.Bridge, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
@@ -29,7 +30,8 @@ type content struct {
 }
 
 // Read returns the database part of a Snapshot: Detail is nil in every
-// bridge. It holds every change that was committed before the call. Without a
+// bridge. The caller may set what is in Snapshot.Bridges, but nothing below: ports
+// and maps are shared by Snapshots between which nothing has changed. It holds every change that was committed before the call. Without a
 // row in the Open_vSwitch table (before "ovs-vsctl init") the Snapshot is
 // empty. The error wraps ErrTorn when the database changes too fast or a
 // reference dangles; any other error means that the session is at its end.
@@ -39,6 +41,9 @@ func (s *Session) Read() (*ovs.Snapshot, error) {
 	p, err := s.read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read database: %w", err)
+	}
+	if snap := s.joined(p); snap != nil {
+		return snap, nil
 	}
 	c := content{
 		switches:    rowsOf[switchRow](p, "Open_vSwitch"),
@@ -53,7 +58,27 @@ func (s *Session) Read() (*ovs.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read database: %w", err)
 	}
-	return snap, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.lastSnap = p, snap
+	return copyOf(snap), nil
+}
+
+// joined returns the Snapshot of a picture that was the last one already, nil of
+// another: joining the rows of 500 ports takes longer than asking for them.
+func (s *Session) joined(p picture) *ovs.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastSnap == nil || !p.equal(s.last) {
+		return nil
+	}
+	return copyOf(s.lastSnap)
+}
+
+func copyOf(s *ovs.Snapshot) *ovs.Snapshot {
+	c := *s
+	c.Bridges = slices.Clone(s.Bridges)
+	return &c
 }
 
 // read takes a picture of one moment out of libovsdb's rows, which change

@@ -66,7 +66,7 @@ func TestReadColumns(t *testing.T) {
 	o := ovstest.StartDatabase(t)
 	vsctl := func(args ...string) { t.Helper(); o.Vsctl(append([]string{"--no-wait"}, args...)...) }
 	vsctl("set", "open_vswitch", ".", "ovs_version=3.1.0",
-		"other_config:hw-offload=true", "other_config:flow-restore-wait=TRUE")
+		"other_config:hw-offload=true", "other_config:flow-restore-wait=TRUE", "other_config:max-idle=7000")
 	vsctl("add-br", "zz", "--", "add-br", "br0",
 		"--", "set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure", "stp_enable=true",
 		"rstp_enable=true", "flood_vlans=30,10", "other_config:mac-aging-time=60",
@@ -149,7 +149,7 @@ func TestReadColumns(t *testing.T) {
 	fake := plain("fake", "internal")
 	fake.Tag = tag(42)
 	want := &ovs.Snapshot{
-		Version: "3.1.0", HWOffload: true, FlowRestoreWait: true,
+		Version: "3.1.0", HWOffload: true, FlowRestoreWait: true, MaxIdle: 7 * time.Second,
 		Bridges: []ovs.Bridge{{
 			Name: "br0", DatapathType: "netdev", FailMode: "secure", STP: true, RSTP: true,
 			FloodVLANs: []ovs.VLAN{10, 30}, SFlow: true, NetFlow: true, IPFIX: true, FlowSampling: true,

@@ -30,6 +30,8 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/cache"
 	"github.com/ovn-kubernetes/libovsdb/client"
 	"github.com/ovn-kubernetes/libovsdb/model"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
 
 const (
@@ -61,6 +63,9 @@ type Session struct {
 
 	mu  sync.Mutex
 	err error
+	// last is what was last read, and lastSnap its Snapshot.
+	last     picture
+	lastSnap *ovs.Snapshot
 }
 
 // Dial connects to endpoint, "unix:" and the absolute path of the server's

@@ -51,13 +51,9 @@ func (e *CommandError) Error() string { return e.Method + ": " + e.Text }
 // Call runs a command and returns the text that it printed. An error reply is
 // a *CommandError. A call without a deadline in ctx has DefaultTimeout.
 func (c *Client) Call(ctx context.Context, method string, args ...string) (string, error) {
-	result, err := c.exchange(ctx, []call{{method, args}})
+	text, err := exchange[string](ctx, c.Socket, []call{{method, args}})
 	if err != nil {
 		return "", fmt.Errorf("call %s on %s: %w", method, c.Socket, err)
-	}
-	var text string
-	if err := json.Unmarshal(result, &text); err != nil {
-		return "", fmt.Errorf("call %s on %s: read reply: %w", method, c.Socket, err)
 	}
 	return text, nil
 }
@@ -68,7 +64,7 @@ func (c *Client) Call(ctx context.Context, method string, args ...string) (strin
 // that has no JSON form replies with the object
 // {"reply-format": "plain", "reply": "its text"}.
 func (c *Client) CallJSON(ctx context.Context, method string, args ...string) (json.RawMessage, error) {
-	result, err := c.exchange(ctx, []call{{"set-options", []string{"--format", "json"}}, {method, args}})
+	result, err := exchange[json.RawMessage](ctx, c.Socket, []call{{"set-options", []string{"--format", "json"}}, {method, args}})
 	if err != nil {
 		return nil, fmt.Errorf("call %s on %s for JSON: %w", method, c.Socket, err)
 	}
@@ -80,71 +76,71 @@ type call struct {
 	args   []string
 }
 
-// exchange makes the calls one after the other on one connection and returns
-// the result of the last.
-func (c *Client) exchange(ctx context.Context, calls []call) (json.RawMessage, error) {
+// exchange makes the calls one after the other on one connection to a socket and
+// returns the result of the last, of the type T: it is read once, for fdb/show
+// gives megabytes.
+func exchange[T any](ctx context.Context, socket string, calls []call) (result T, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
 		defer cancel()
 	}
-	if err := checkSocketPath(c.Socket); err != nil {
-		return nil, err
+	if err := checkSocketPath(socket); err != nil {
+		return result, err
 	}
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", c.Socket)
+	conn, err := dialer.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return result, fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
 	bounded := &boundedReader{r: conn}
 	dec := json.NewDecoder(bounded)
-	var result json.RawMessage
 	for id, call := range calls {
-		result, err = transact(conn, dec, bounded, id, call)
+		result, err = transact[T](conn, dec, bounded, id, call)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return result, ctx.Err()
 		}
 		if err != nil {
-			return nil, err
+			return result, err
 		}
 	}
 	return result, nil
 }
 
-func transact(w io.Writer, dec *json.Decoder, r *boundedReader, id int, c call) (json.RawMessage, error) {
+func transact[T any](w io.Writer, dec *json.Decoder, r *boundedReader, id int, c call) (none T, _ error) {
 	args := c.args
 	if args == nil {
 		args = []string{} // null parameters make OVS drop the connection
 	}
 	text, err := marshal(map[string]any{"method": c.method, "params": args, "id": id})
 	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
+		return none, fmt.Errorf("encode request: %w", err)
 	}
 	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("send request: %w", err)
+		return none, fmt.Errorf("send request: %w", err)
 	}
 	r.left = MaxReply
-	result, errText, err := readReply(dec, id)
+	result, errText, err := readReply[T](dec, id)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return nil, fmt.Errorf("read reply: longer than %d bytes", MaxReply)
+		return none, fmt.Errorf("read reply: longer than %d bytes", MaxReply)
 	case err != nil:
-		return nil, fmt.Errorf("read reply: %w", err)
+		return none, fmt.Errorf("read reply: %w", err)
 	case errText != nil:
-		return nil, &CommandError{Method: c.method, Text: strings.TrimSuffix(*errText, "\n")}
+		return none, &CommandError{Method: c.method, Text: strings.TrimSuffix(*errText, "\n")}
 	}
-	return result, nil
+	return *result, nil
 }
 
 // readReply reads one reply: either a result or the text of an error. Open
 // vSwitch before 3.4 leaves "result" out of an error reply.
-func readReply(dec *json.Decoder, id int) (result json.RawMessage, errText *string, err error) {
+func readReply[T any](dec *json.Decoder, id int) (result *T, errText *string, err error) {
 	var reply struct {
 		ID     json.RawMessage `json:"id"`
-		Result json.RawMessage `json:"result"`
+		Result *T              `json:"result"`
 		Error  json.RawMessage `json:"error"`
 	}
 	switch err := dec.Decode(&reply); {
@@ -157,7 +153,7 @@ func readReply(dec *json.Decoder, id int) (result json.RawMessage, errText *stri
 		return nil, nil, fmt.Errorf("has id %s, want %d", reply.ID, id)
 	}
 	switch {
-	case !isNull(reply.Error) && !isNull(reply.Result):
+	case !isNull(reply.Error) && reply.Result != nil:
 		return nil, nil, errors.New("has both a result and an error")
 	case !isNull(reply.Error):
 		var text string
@@ -165,7 +161,7 @@ func readReply(dec *json.Decoder, id int) (result json.RawMessage, errText *stri
 			text = string(reply.Error)
 		}
 		return nil, &text, nil
-	case isNull(reply.Result):
+	case reply.Result == nil:
 		return nil, nil, errors.New("has neither a result nor an error")
 	}
 	return reply.Result, nil, nil

@@ -87,9 +87,9 @@ func FuzzReadReply(f *testing.F) {
 	f.Add([]byte(`{"error":"no such bridge\n","id":0}`))
 	f.Add([]byte(`{"id":0,"error":null,"result":[{"age":1}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		result, errText, err := readReply(json.NewDecoder(bytes.NewReader(b)), 0)
-		if err == nil && (errText == nil) == isNull(result) {
-			t.Errorf("result %q and error %v", result, errText)
+		result, errText, err := readReply[json.RawMessage](json.NewDecoder(bytes.NewReader(b)), 0)
+		if err == nil && (errText == nil) == (result == nil) {
+			t.Errorf("result %v and error %v", result, errText)
 		}
 	})
 }

@@ -107,7 +107,7 @@ func (j *judgement) single(s trace.Sent, declared bool) Outcome {
 
 // agrees tells whether the lane may send the frame to this place.
 func (j *judgement) agrees(s trace.Sent) bool {
-	if s.VLAN != j.q.Verdict.VID || s.PCP != 0 {
+	if s.VLAN != j.q.Verdict.VID || s.PCP != j.q.Verdict.PCP {
 		return false
 	}
 	if s.Bond != 0 {

@@ -24,6 +24,9 @@ type Question struct {
 	// Bridge is Bridge:name, VLAN that of the stations.
 	Bridge string
 	VLAN   ovs.VLAN
+	// Domain is that of the stations of a frame that a flow decides about, in VLAN
+	// 0; "" for a frame that none does.
+	Domain string
 	// From is the name of the interface that the frame comes from, as OVS has
 	// it: of a Linux bond the bond's.
 	From  string
@@ -33,13 +36,24 @@ type Question struct {
 }
 
 // Source is the station that the frame comes from.
-func (q Question) Source() plan.Key {
-	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Src}
-}
+func (q Question) Source() plan.Key { return q.station(q.Frame.Src) }
 
 // Destination is the station that it is for.
-func (q Question) Destination() plan.Key {
-	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: q.Frame.Dst}
+func (q Question) Destination() plan.Key { return q.station(q.Frame.Dst) }
+
+func (q Question) station(m ovs.MAC) plan.Key {
+	if q.Domain != "" {
+		return plan.Key{Bridge: q.Domain, MAC: m}
+	}
+	return plan.Key{Bridge: q.Bridge, VLAN: q.VLAN, MAC: m}
+}
+
+// Class is the key of the flow that decides about the frame when Domain is set.
+func (q Question) Class() plan.FlowKey {
+	return plan.FlowKey{
+		IfIndex: q.Frame.IfIndex, Tagged: q.Frame.VID != 0, FromVID: q.Frame.VID, FromPCP: q.Frame.PCP,
+		EtherType: q.Frame.Carries.EtherType, Src: q.Frame.Src, Dst: q.Frame.Dst,
+	}
 }
 
 // frameLength is in bytes: what every port takes.
@@ -52,24 +66,59 @@ const attempts = 16
 // other; rows need not be sorted. false means that no pair was found that takes
 // the lane.
 func Choose(t *plan.Tables, r *rand.Rand) (Question, bool) {
-	rows := make(map[string][]plan.Row)
+	rows, flows := make(map[string][]plan.Row), make(map[string][]plan.Flow)
+	for _, f := range t.Flows {
+		// What OVS is asked about is IPv4, with priority 0.
+		if in := t.Port(f.IfIndex); in != nil && in.Rule.Flows && f.EtherType == ipv4 && f.FromPCP == 0 {
+			flows[in.Rule.Bridge] = append(flows[in.Rule.Bridge], f)
+		}
+	}
 	for _, row := range t.Rows {
-		rows[row.Bridge] = append(rows[row.Bridge], row)
+		if p := t.Port(row.IfIndex); p == nil || !p.Rule.Flows {
+			rows[row.Bridge] = append(rows[row.Bridge], row)
+		}
 	}
 	var bridges []string
 	for bridge := range rows {
 		bridges = append(bridges, bridge)
 	}
+	for bridge := range flows {
+		if rows[bridge] == nil {
+			bridges = append(bridges, bridge)
+		}
+	}
 	slices.Sort(bridges) // so that the same numbers make the same choice
 	r.Shuffle(len(bridges), func(i, j int) { bridges[i], bridges[j] = bridges[j], bridges[i] })
 	for _, bridge := range bridges {
 		for range attempts {
-			if q, ok := choose(t, rows[bridge], r); ok {
+			var q Question
+			ok := false
+			if len(flows[bridge]) > 0 {
+				q, ok = chooseFlow(t, flows[bridge], r)
+			} else {
+				q, ok = choose(t, rows[bridge], r)
+			}
+			if ok {
 				return q, true
 			}
 		}
 	}
 	return Question{}, false
+}
+
+// ipv4 is the EtherType of frames that OVS is asked about.
+const ipv4 = 0x0800
+
+// chooseFlow makes a question about a frame that one of some flows decides about.
+func chooseFlow(t *plan.Tables, flows []plan.Flow, r *rand.Rand) (Question, bool) {
+	f := flows[r.IntN(len(flows))]
+	in := t.Port(f.IfIndex)
+	q := Question{
+		Bridge: in.Rule.Bridge, Domain: in.Rule.InDomain(), VLAN: f.FromVID, From: in.Name,
+		Frame: plan.Frame{IfIndex: f.IfIndex, VID: f.FromVID, Src: f.Src, Dst: f.Dst, Len: frameLength, Carries: trace.Flow{}.Carries()},
+	}
+	q.Verdict = Verdict(t, q)
+	return q, q.Verdict.IfIndex != 0
 }
 
 // choose makes a question about stations of one bridge.
@@ -128,9 +177,18 @@ func Verdict(t *plan.Tables, q Question) plan.Verdict {
 			pair.Rows = append(pair.Rows, row)
 		}
 	}
-	if in := t.Port(q.Frame.IfIndex); in != nil && in.Rule.Observe {
+	if slices.ContainsFunc(t.Ports, func(p plan.Port) bool { return p.Rule.Observe }) {
 		pair.Ports = slices.Clone(t.Ports)
-		pair.Port(q.Frame.IfIndex).Rule.Observe = false
+		for i := range pair.Ports {
+			pair.Ports[i].Rule.Observe = false
+		}
+	}
+	if q.Domain != "" {
+		for _, f := range t.Flows {
+			if f.FlowKey == q.Class() {
+				pair.Flows = append(pair.Flows, f)
+			}
+		}
 	}
 	pair.Sort()
 	return pair.Decide(q.Frame)

@@ -39,6 +39,7 @@ type Suspicion struct {
 type Basis struct {
 	rows  [2]plan.Row
 	ports [4]plan.Port
+	flow  plan.Flow
 }
 
 // BasisOf extracts it from sorted tables.
@@ -53,6 +54,9 @@ func BasisOf(t *plan.Tables, q Question) Basis {
 		if p := t.Port(ifindex); p != nil {
 			b.ports[i] = *p
 		}
+	}
+	if f := t.Flow(q.Class()); f != nil && q.Domain != "" {
+		b.flow = *f
 	}
 	return b
 }

@@ -10,21 +10,33 @@
 package diff
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
 )
 
-// Op is one step.
+// Op is one step. What is large of it is shared with the tables, since there
+// may be a step for each of 100,000 rows.
 type Op struct {
 	Kind Kind
-	// Port is the port of ClosePort, RemovePort, AddPort and SetRule.
-	Port plan.Port
+	// Port is the port of ClosePort, RemovePort, AddPort and SetRule, an empty one
+	// in other steps.
+	Port *plan.Port
 	// Row is the row of MarkRow, DeleteRow and PutRow.
 	Row plan.Row
-	// List is the list of DeleteList and PutList.
-	List plan.List
+	// Flow is the flow of DeleteFlow and PutFlow, an empty one in other steps.
+	Flow *plan.Flow
+	// List is the list of DeleteList and PutList, an empty one in other steps.
+	List *plan.List
 }
+
+var (
+	noPort plan.Port
+	noFlow plan.Flow
+	noList plan.List
+)
 
 // Kind is what a step does.
 type Kind int
@@ -33,6 +45,8 @@ type Kind int
 const (
 	// ClosePort lets frames from the port pass, and sends none to it.
 	ClosePort Kind = iota
+	// DeleteFlow takes a flow out: its frames pass.
+	DeleteFlow
 	// MarkRow lets frames from and to the station pass.
 	MarkRow
 	// DeleteRow takes a row out.
@@ -49,14 +63,18 @@ const (
 	SetRule
 	// PutRow writes a row, unmarked.
 	PutRow
+	// PutFlow writes a flow that is not there, or has another interval.
+	PutFlow
 )
 
 // String returns the step for logs.
 func (o Op) String() string {
-	names := [...]string{"close port", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row"}
+	names := [...]string{"close port", "delete flow", "mark row", "delete row", "remove port", "delete list", "add port", "put list", "set rule", "put row", "put flow"}
 	switch o.Kind {
 	case DeleteList, PutList:
 		return fmt.Sprintf("%s %s", names[o.Kind], o.List.Key)
+	case DeleteFlow, PutFlow:
+		return fmt.Sprintf("%s %s", names[o.Kind], o.Flow.FlowKey)
 	case MarkRow, DeleteRow, PutRow:
 		return fmt.Sprintf("%s %s VLAN %d %s", names[o.Kind], o.Row.Bridge, o.Row.VLAN, o.Row.MAC)
 	}
@@ -67,12 +85,16 @@ func (o Op) String() string {
 // A port of have whose device is gone must be left out of have.Ports with its
 // rows, or be given as gone.
 func Ops(have, want plan.Tables) []Op {
-	var steps [PutRow + 1][]Op
-	add := func(o Op) { steps[o.Kind] = append(steps[o.Kind], o) }
+	var steps [PutFlow + 1][]Op
+	add := func(o Op) {
+		o.Port, o.Flow, o.List = cmp.Or(o.Port, &noPort), cmp.Or(o.Flow, &noFlow), cmp.Or(o.List, &noList)
+		steps[o.Kind] = append(steps[o.Kind], o)
+	}
 
 	// stays tells that rows may go on pointing at a device.
 	stays := make(map[int]bool)
-	for _, h := range have.Ports {
+	for i := range have.Ports {
+		h := &have.Ports[i]
 		w := want.Port(h.IfIndex)
 		switch {
 		case w == nil || w.Mode != h.Mode || w.SetOffloads != h.SetOffloads:
@@ -80,20 +102,29 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: RemovePort, Port: h})
 		case w.Rule != h.Rule || w.Name != h.Name:
 			add(Op{Kind: ClosePort, Port: h})
-			add(Op{Kind: SetRule, Port: *w})
+			add(Op{Kind: SetRule, Port: w})
 			stays[h.IfIndex] = true
 		default:
 			stays[h.IfIndex] = true
 		}
 	}
-	for _, w := range want.Ports {
-		if !stays[w.IfIndex] {
+	for i := range want.Ports {
+		if w := &want.Ports[i]; !stays[w.IfIndex] {
 			add(Op{Kind: AddPort, Port: w})
 			add(Op{Kind: SetRule, Port: w})
 		}
 	}
+	// Both are sorted: they are walked through side by side.
+	rows := want.Rows
 	for _, h := range have.Rows {
-		w := want.Row(h.Key)
+		for len(rows) > 0 && rows[0].Compare(h.Key) < 0 {
+			add(Op{Kind: PutRow, Row: rows[0]})
+			rows = rows[1:]
+		}
+		var w *plan.Row
+		if len(rows) > 0 && rows[0].Key == h.Key {
+			w, rows = &rows[0], rows[1:]
+		}
 		switch {
 		case w == nil || !stays[h.IfIndex]:
 			add(Op{Kind: DeleteRow, Row: h})
@@ -108,26 +139,42 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: PutRow, Row: *w})
 		}
 	}
-	for _, w := range want.Rows {
-		if have.Row(w.Key) == nil {
-			add(Op{Kind: PutRow, Row: w})
-		}
+	for _, w := range rows {
+		add(Op{Kind: PutRow, Row: w})
 	}
-	for _, h := range have.Lists {
+	for i := range have.Lists {
+		h := &have.Lists[i]
 		if w := want.List(h.Key); w == nil || w.Digest != h.Digest {
 			add(Op{Kind: DeleteList, List: h})
 		}
 	}
-	for _, w := range want.Lists {
+	for i := range want.Lists {
+		w := &want.Lists[i]
 		if h := have.List(w.Key); h == nil || h.Digest != w.Digest {
 			add(Op{Kind: PutList, List: w})
 		}
 	}
-	var ops []Op
-	for _, s := range steps {
-		ops = append(ops, s...)
+	for i := range have.Flows {
+		h := &have.Flows[i]
+		w := want.Flow(h.FlowKey)
+		ages := *h // the interval alone changes nothing that a frame meets
+		if w != nil {
+			ages.KeepAlive = w.KeepAlive
+		}
+		if w == nil || *w != ages || !stays[h.IfIndex] || !stays[h.Egress] {
+			add(Op{Kind: DeleteFlow, Flow: h})
+		}
+		if w != nil && (*w != *h || !stays[h.IfIndex] || !stays[h.Egress]) {
+			add(Op{Kind: PutFlow, Flow: w})
+		}
 	}
-	return ops
+	for i := range want.Flows {
+		w := &want.Flows[i]
+		if have.Flow(w.FlowKey) == nil {
+			add(Op{Kind: PutFlow, Flow: w})
+		}
+	}
+	return slices.Concat(steps[:]...)
 }
 
 // Apply returns the tables after one step. It is what the steps mean; the
@@ -148,7 +195,7 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 		next.Ports = append(next.Ports, p)
 	}
 	if o.Kind == AddPort {
-		p := o.Port
+		p := *o.Port
 		p.Rule = plan.Rule{}
 		next.Ports = append(next.Ports, p)
 	}
@@ -166,13 +213,21 @@ func Apply(t plan.Tables, o Op) plan.Tables {
 	if o.Kind == PutRow {
 		next.Rows = append(next.Rows, o.Row)
 	}
+	for _, f := range t.Flows {
+		if gone := o.Kind == RemovePort && (f.IfIndex == o.Port.IfIndex || f.Egress == o.Port.IfIndex); f.FlowKey != o.Flow.FlowKey && !gone {
+			next.Flows = append(next.Flows, f)
+		}
+	}
+	if o.Kind == PutFlow {
+		next.Flows = append(next.Flows, *o.Flow)
+	}
 	for _, l := range t.Lists {
 		if l.Key != o.List.Key {
 			next.Lists = append(next.Lists, l)
 		}
 	}
 	if o.Kind == PutList {
-		next.Lists = append(next.Lists, o.List)
+		next.Lists = append(next.Lists, *o.List)
 	}
 	next.Sort()
 	return next

@@ -53,11 +53,25 @@ func row(n byte, bridge string, vlan ovs.VLAN, ifindex int, change ...func(*plan
 	return r
 }
 
+// flow makes a flow that leaves the tag alone, of IPv4 from VM src to VM dst.
+func flow(ifindex int, vid ovs.VLAN, src, dst byte, egress int) plan.Flow {
+	return plan.Flow{
+		FlowKey: plan.FlowKey{IfIndex: ifindex, Tagged: vid != 0, FromVID: vid, EtherType: 0x0800, Src: row(src, "", 0, 0).MAC, Dst: row(dst, "", 0, 0).MAC},
+		Egress:  egress,
+	}
+}
+
 func moved(r *plan.Row)      { r.Moved = true }
 func sourceOnly(r *plan.Row) { r.Target = false }
 
 func tables(ports []plan.Port, rows ...plan.Row) plan.Tables {
 	t := plan.Tables{Ports: slices.Clone(ports), Rows: slices.Clone(rows)}
+	t.Sort()
+	return t
+}
+
+func withFlows(t plan.Tables, flows ...plan.Flow) plan.Tables {
+	t.Flows = flows
 	t.Sort()
 	return t
 }
@@ -203,6 +217,35 @@ func TestOps(t *testing.T) {
 			have: tables([]plan.Port{port(1, "br0", func(p *plan.Port) { p.Name = "eth9" })}),
 			want: tables(both[:1]),
 			ops:  []string{"close port eth9", "set rule eth0"},
+		},
+		{
+			name: "a flow is found: behind its stations",
+			have: tables(both), want: withFlows(tables(both, row(1, "br0", 0, 1), row(2, "br0", 0, 2)), flow(1, 10, 1, 2, 2)),
+			ops: []string{
+				"put row br0 VLAN 0 52:54:00:00:00:01", "put row br0 VLAN 0 52:54:00:00:00:02",
+				"put flow device 1 tag 10 priority 0 0x0800 52:54:00:00:00:01 to 52:54:00:00:00:02",
+			},
+		},
+		{
+			name: "a flow that OVS has no more",
+			have: withFlows(tables(both), flow(1, 0, 1, 2, 2)), want: tables(both),
+			ops: []string{"delete flow device 1 untagged 0x0800 52:54:00:00:00:01 to 52:54:00:00:00:02"},
+		},
+		{
+			name: "a flow changes: gone before it is written anew",
+			have: withFlows(tables(both), flow(1, 0, 1, 2, 2)),
+			want: withFlows(tables(both), plan.Flow{FlowKey: flow(1, 0, 1, 2, 2).FlowKey, Egress: 2, Tag: plan.PushTag, VID: 10}),
+			ops: []string{
+				"delete flow device 1 untagged 0x0800 52:54:00:00:00:01 to 52:54:00:00:00:02",
+				"put flow device 1 untagged 0x0800 52:54:00:00:00:01 to 52:54:00:00:00:02",
+			},
+		},
+		{
+			name: "a port goes with the flows that lead to it",
+			have: withFlows(tables(both), flow(1, 0, 1, 2, 2)), want: tables(both[:1]),
+			ops: []string{
+				"close port tap1", "delete flow device 1 untagged 0x0800 52:54:00:00:00:01 to 52:54:00:00:00:02", "remove port tap1",
+			},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

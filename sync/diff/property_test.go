@@ -5,6 +5,7 @@ package diff
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ func (r random) rule(bridge string) plan.Rule {
 	p.Rule.Ingress = p.Rule.Ingress && !r.odds(8)
 	p.Rule.Egress = p.Rule.Egress && !r.odds(8)
 	p.Rule.Protected = r.odds(4)
+	if r.odds(3) {
+		p.Rule = plan.Rule{Bridge: bridge, Watch: true, Ingress: !r.odds(8), Egress: !r.odds(8), Flows: true, Domain: pick(r, "", "", "br0"), VLANs: ovs.AllVLANs(), MaxFrame: 1514}
+	}
 	return p.Rule
 }
 
@@ -56,8 +60,7 @@ func (r random) port(ifindex int) plan.Port {
 // rowOn makes a row at one of the ports; most are of that port's bridge.
 func (r random) rowOn(t *plan.Tables) plan.Row {
 	p := pick(r, t.Ports...)
-	bridge := p.Rule.Bridge
-	return row(pick(r, stations...), bridge, pick(r, vlans...), p.IfIndex, func(row *plan.Row) { row.Target = !r.odds(4) })
+	return row(pick(r, stations...), p.Rule.InDomain(), pick(r, vlans...), p.IfIndex, func(row *plan.Row) { row.Target = !r.odds(4) })
 }
 
 // put adds a row or replaces that of its key.
@@ -85,6 +88,20 @@ func (r random) want() plan.Tables {
 	}
 	if r.odds(2) {
 		t.Lists = r.lists()
+	}
+	if r.odds(3) { // a domain of bridges that use flows
+		for i := range t.Ports {
+			rule := &t.Ports[i].Rule
+			*rule = plan.Rule{Bridge: rule.Bridge, Watch: true, Ingress: true, Egress: true, Flows: true, Domain: "br0", VLANs: ovs.AllVLANs(), MaxFrame: 1514}
+		}
+		for _, n := range stations {
+			if len(t.Ports) > 0 {
+				put(&t, row(n, "br0", 0, pick(r, t.Ports...).IfIndex))
+			}
+		}
+	}
+	for range r.IntN(60) {
+		r.putFlow(&t)
 	}
 	t.Sort()
 	return listed(t)
@@ -123,6 +140,22 @@ func (r random) have(want plan.Tables) plan.Tables {
 	if len(t.Ports) == 0 {
 		return t
 	}
+	for _, f := range want.Flows {
+		switch {
+		case t.Port(f.IfIndex) == nil || t.Port(f.Egress) == nil, r.odds(4):
+			continue
+		case r.odds(4):
+			f.Egress = pick(r, t.Ports...).IfIndex
+		case r.odds(8):
+			f.KeepAlive++
+		case r.odds(8):
+			f.Tag, f.VID = plan.PushTag, 20
+		}
+		t.Flows = append(t.Flows, f)
+	}
+	for range r.IntN(10) {
+		r.putFlow(&t)
+	}
 	for _, row := range want.Rows {
 		switch p := t.Port(row.IfIndex); {
 		case p == nil:
@@ -143,6 +176,24 @@ func (r random) have(want plan.Tables) plan.Tables {
 		put(&t, row)
 	}
 	return t
+}
+
+// putFlow adds a flow between two of the ports, unless there is one of its key.
+func (r random) putFlow(t *plan.Tables) {
+	if len(t.Ports) == 0 {
+		return
+	}
+	f := flow(pick(r, t.Ports...).IfIndex, pick(r, vlans...), pick(r, stations...), pick(r, stations...), pick(r, t.Ports...).IfIndex)
+	if r.odds(2) {
+		f.Tag, f.VID = plan.PushTag, pick(r, vlans[1:]...)
+		if f.Tagged {
+			f.Tag = pick(r, plan.PopTag, plan.SetTag)
+		}
+	}
+	if t.Flow(f.FlowKey) == nil {
+		t.Flows = append(t.Flows, f)
+		t.Sort()
+	}
 }
 
 // frames are all that can be told apart in the universe, with one device and
@@ -214,6 +265,11 @@ func checkPrefixes(have, want plan.Tables, ops []Op) (lanes, drops int, wrong st
 		if n > 0 && ops[n].Kind < ops[n-1].Kind {
 			return 0, 0, fmt.Sprintf("step %d (%v) comes after %v", n, ops[n], ops[n-1])
 		}
+		for _, f := range state.Flows {
+			if state.Port(f.IfIndex) == nil || state.Port(f.Egress) == nil {
+				return 0, 0, fmt.Sprintf("after %d steps flow %v points at no port", n, f)
+			}
+		}
 		for _, wrong := range []string{checkStep(&state, ops[n]), checkListStep(&state, ops[n])} {
 			if wrong != "" {
 				return 0, 0, fmt.Sprintf("step %d: %s", n, wrong)
@@ -237,8 +293,16 @@ func checkPrefixes(have, want plan.Tables, ops []Op) (lanes, drops int, wrong st
 
 // checkStep: a step finds what it works on.
 func checkStep(state *plan.Tables, o Op) string {
-	port, row := state.Port(o.Port.IfIndex), state.Row(o.Row.Key)
+	port, row, flow := state.Port(o.Port.IfIndex), state.Row(o.Row.Key), state.Flow(o.Flow.FlowKey)
 	switch o.Kind {
+	case DeleteFlow:
+		if flow == nil {
+			return fmt.Sprintf("%v: the flow is not there", o)
+		}
+	case PutFlow:
+		if flow != nil && flow.KeepAlive == o.Flow.KeepAlive || state.Port(o.Flow.IfIndex) == nil || state.Port(o.Flow.Egress) == nil {
+			return fmt.Sprintf("%v: the flow is there, or one of its ports is not", o)
+		}
 	case ClosePort, RemovePort, SetRule:
 		if port == nil {
 			return fmt.Sprintf("%v: the port is not there", o)
@@ -265,9 +329,11 @@ func checkStep(state *plan.Tables, o Op) string {
 // checkFew says which step is not needed: what does not change is not touched,
 // and each change has its least number of steps.
 func checkFew(have, want plan.Tables, ops []Op) string {
-	ports, rows := make(map[int]int), make(map[plan.Key]int)
+	ports, rows, flows := make(map[int]int), make(map[plan.Key]int), make(map[plan.FlowKey]int)
 	for _, o := range ops {
 		switch o.Kind {
+		case DeleteFlow, PutFlow:
+			flows[o.Flow.FlowKey]++
 		case MarkRow, DeleteRow, PutRow:
 			rows[o.Row.Key]++
 		case DeleteList, PutList:
@@ -293,6 +359,19 @@ func checkFew(have, want plan.Tables, ops []Op) string {
 		h, w := have.Port(ifindex), want.Port(ifindex)
 		return h != nil && w != nil && h.Mode == w.Mode
 	}
+	for key, steps := range flows {
+		h, w := have.Flow(key), want.Flow(key)
+		most := 2
+		switch {
+		case h != nil && w != nil && *h == *w && stays(h.IfIndex) && stays(h.Egress):
+			most = 0
+		case h == nil || w == nil:
+			most = 1
+		}
+		if steps > most {
+			return fmt.Sprintf("%d steps on flow %v, %d are enough", steps, key, most)
+		}
+	}
 	for _, t := range []plan.Tables{have, want} {
 		for _, r := range t.Rows {
 			h, w := have.Row(r.Key), want.Row(r.Key)
@@ -315,7 +394,7 @@ func TestOpsProperties(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	const cases = 400
-	lanes, dropping := 0, 0
+	lanes, dropping, flowing := 0, 0, 0
 	for n := range cases {
 		r := random{rand.New(rand.NewPCG(seed, uint64(n)))}
 		want := r.want()
@@ -340,9 +419,15 @@ func TestOpsProperties(t *testing.T) {
 		if drops > 0 {
 			dropping++
 		}
+		if slices.ContainsFunc(frames(), func(f plan.Frame) bool {
+			in := want.Port(f.IfIndex)
+			return in != nil && in.Rule.Flows && want.Decide(f).IfIndex != 0
+		}) {
+			flowing++
+		}
 	}
-	if lanes < cases/8 || dropping < cases/8 {
-		t.Errorf("seed %d: only %d cases of %d have a lane, %d drop", seed, lanes, cases, dropping)
+	if lanes < cases/8 || dropping < cases/8 || flowing < cases/8 {
+		t.Errorf("seed %d: only %d cases of %d have a lane, %d drop, %d have flows", seed, lanes, cases, dropping, flowing)
 	}
 }
 
@@ -373,6 +458,9 @@ func text(t plan.Tables) string {
 	}
 	for _, r := range t.Rows {
 		s += fmt.Sprintf("  row %+v\n", r)
+	}
+	for _, f := range t.Flows {
+		s += fmt.Sprintf("  flow %+v\n", f)
 	}
 	for _, l := range t.Lists {
 		s += fmt.Sprintf("  list %v %+v\n", l.Key, l.Rules)

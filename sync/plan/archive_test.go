@@ -12,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
 )
 
 // An archive of testdata holds what Build is given (snapshot.json, links.json,
-// policy.json, all in the form of encoding/json) and what must come of it
+// policy.json, all in the form of encoding/json, and flows-BRIDGE.txt, what OVS
+// prints of its megaflows) and what must come of it
 // (tables.txt, refusals.txt, bridges.txt, and in frames.txt the verdicts of
 // Tables.Decide). To keep archives to what matters, keys that the JSON leaves
 // out are filled in: see fillSnapshot and fillLinks. A key that is present,
@@ -103,6 +105,9 @@ func (a *archive) put(name, text string) {
 
 func (a *archive) parse() error {
 	for _, f := range a.files {
+		if isFlows(f.name) {
+			continue
+		}
 		switch f.name {
 		case "snapshot.json", "links.json", "policy.json", "tables.txt", "refusals.txt", "bridges.txt", "frames.txt":
 		default:
@@ -123,6 +128,18 @@ func (a *archive) parse() error {
 			return fmt.Errorf("policy.json: %w", err)
 		}
 	}
+	for _, f := range a.files {
+		if !isFlows(f.name) {
+			continue
+		}
+		if a.policy.Flows == nil {
+			a.policy.Flows = make(map[string][]dpflow.Flow)
+		}
+		var err error
+		if a.policy.Flows[strings.TrimSuffix(strings.TrimPrefix(f.name, "flows-"), ".txt")], err = readFlows(f.text); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
 	fillSnapshot(snapshot)
 	if err := convert(snapshot, &a.snapshot); err != nil {
 		return fmt.Errorf("snapshot.json: %w", err)
@@ -132,6 +149,22 @@ func (a *archive) parse() error {
 		return fmt.Errorf("links.json: %w", err)
 	}
 	return nil
+}
+
+func isFlows(name string) bool { return strings.HasPrefix(name, "flows-") }
+
+// readFlows reads megaflows as OVS prints them, without what does not matter here:
+// "recirc_id(0),in_port(tap1),… actions:tap2".
+func readFlows(text string) ([]dpflow.Flow, error) {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		match, actions, ok := strings.Cut(strings.TrimSpace(line), ", actions:")
+		if !ok {
+			return nil, fmt.Errorf("%q has no actions", line)
+		}
+		fmt.Fprintf(&b, "ufid:00000000-0000-0000-0000-000000000000, %s, packets:0, bytes:0, used:never, actions:%s\n", match, actions)
+	}
+	return dpflow.Parse(b.String())
 }
 
 // strict decodes JSON whose keys must all be known.

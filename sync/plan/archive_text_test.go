@@ -17,6 +17,9 @@ func tablesText(t Tables) string {
 		r := p.Rule
 		fmt.Fprintf(&b, "port %d %s mode=%s bridge=%s", p.IfIndex, p.Name,
 			[...]string{"target", "native", "veth", "generic", "slave"}[p.Mode], r.Bridge)
+		if r.Domain != "" {
+			fmt.Fprintf(&b, " domain=%s", r.Domain)
+		}
 		if p.SetOffloads {
 			b.WriteString(" set-offloads")
 		}
@@ -26,6 +29,7 @@ func tablesText(t Tables) string {
 		}{
 			{r.Watch, "watch"}, {r.Ingress, "ingress"}, {r.Egress, "egress"}, {r.Observe, "observe"},
 			{r.Protected, "protected"}, {r.Declared, "declared"}, {r.Checksum, "checksum"}, {r.Reflects, "reflects"}, {r.Scattered, "scattered"}, {r.Finish, "finish"},
+			{r.Flows, "flows"},
 		} {
 			if f.on {
 				b.WriteString(" " + f.name)
@@ -34,7 +38,7 @@ func tablesText(t Tables) string {
 		if !r.Watch && !r.Ingress && !r.Egress {
 			b.WriteString(" closed")
 		}
-		if r == (Rule{Bridge: r.Bridge}) {
+		if r == r.Shut() {
 			b.WriteByte('\n')
 			continue
 		}
@@ -62,6 +66,13 @@ func tablesText(t Tables) string {
 		}
 		b.WriteByte('\n')
 	}
+	for _, f := range t.Flows {
+		fmt.Fprintf(&b, "flow %s => %s", f.FlowKey, f.Tag)
+		if f.Tag == PushTag || f.Tag == SetTag {
+			fmt.Fprintf(&b, " %d priority %d", f.VID, f.PCP)
+		}
+		fmt.Fprintf(&b, " at %d keepalive=%v\n", f.Egress, f.KeepAlive)
+	}
 	for _, l := range t.Lists {
 		b.WriteString(listText(l))
 	}
@@ -83,6 +94,9 @@ func bridgesText(list []Bridge) string {
 		if br.VLANs != "" {
 			fmt.Fprintf(&b, " vlans=%s", br.VLANs)
 		}
+		if br.Lane == FlowLane {
+			fmt.Fprintf(&b, " flows: %s", br.LaneWhy)
+		}
 		b.WriteByte('\n')
 		for _, e := range br.Errors {
 			fmt.Fprintf(&b, "    %s\n", e)
@@ -91,7 +105,7 @@ func bridgesText(list []Bridge) string {
 	return b.String()
 }
 
-// framesText answers the lines of frames.txt, "DEVICE VID SOURCE DESTINATION
+// framesText answers the lines of frames.txt, "DEVICE VID[/PCP] SOURCE DESTINATION
 // [LENGTH] [FIELD=VALUE...]", each with what the lane does; anything behind "=>"
 // is replaced. The fields are what the frame carries (see carry); "any" stands
 // for all that it may carry.
@@ -128,6 +142,9 @@ func framesText(text string, t *Tables, links map[string]Link) (string, error) {
 				b.WriteString(" untagged")
 			} else {
 				fmt.Fprintf(&b, " tagged %d", v.VID)
+				if v.PCP != 0 {
+					fmt.Fprintf(&b, " priority %d", v.PCP)
+				}
 			}
 		}
 		b.WriteByte('\n')
@@ -142,8 +159,14 @@ func readFrame(line string, links map[string]Link) (Frame, error) {
 	}
 	f := Frame{IfIndex: links[words[0]].IfIndex, Len: 60}
 	var err error
-	if _, err = fmt.Sscan(words[1], &f.VID); err != nil {
+	vid, pcp, hasPCP := strings.Cut(words[1], "/")
+	if _, err = fmt.Sscan(vid, &f.VID); err != nil {
 		return f, err
+	}
+	if hasPCP {
+		if _, err = fmt.Sscan(pcp, &f.PCP); err != nil {
+			return f, err
+		}
 	}
 	if f.Src, err = ovs.ParseMAC(words[2]); err != nil {
 		return f, err

@@ -10,8 +10,8 @@ import (
 )
 
 // judgeBridge adds a refusal for each condition that keeps the whole bridge
-// with OVS, and returns what its OpenFlow rules are.
-func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) *rules.Table {
+// with OVS, and returns what its OpenFlow rules are for the FDB lane.
+func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge, l lane) *rules.Table {
 	refuse := func(reason Reason, format string, args ...any) { b.refuse(br.Name, reason, format, args...) }
 
 	if br.DatapathType != "" && br.DatapathType != "system" && br.DatapathType != "netdev" {
@@ -39,6 +39,9 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) *rules.Table {
 	if found, closed := b.policy.Closed[br.Name]; closed {
 		refuse(Audited, "%s; to try again set external_ids:%s=off until the bridge is off, then on", found, KeyOffload)
 	}
+	if l.reason != "" {
+		refuse(l.reason, "%s", l.found)
+	}
 	if c := inBandController(br); c != "" {
 		refuse(InBand, "controller %s is in-band (the default): set Controller connection_mode=out-of-band or other_config:disable-in-band=true", c)
 	}
@@ -59,11 +62,16 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge) *rules.Table {
 	if br.Detail.FragMode != "normal" {
 		refuse(Fragments, "fragments are treated as %q: see ovs-ofctl get-frags", br.Detail.FragMode)
 	}
-	table, why := b.judgeRules(br)
-	if why != "" {
-		refuse(FlowTable, "%s", why)
+	if l.Lane == FlowLane {
+		if br.STP || br.RSTP {
+			refuse(SpanningTree, "STP or RSTP is on, and the bridge uses flows")
+		}
+		return nil
 	}
-	return table
+	if l.barred != "" {
+		refuse(FlowTable, "%s", l.barred)
+	}
+	return l.table
 }
 
 // inBandController returns the target of a controller that makes OVS install

@@ -2,15 +2,20 @@
 
 package plan
 
-import "github.com/ovs-xdp/ovs-xdp/ovs"
+import (
+	"cmp"
+
+	"github.com/ovs-xdp/ovs-xdp/ovs"
+)
 
 // Frame is what a decision depends on, but for the payload: the frame is taken
 // for IPv4 or IPv6 with a finished checksum.
 type Frame struct {
 	// IfIndex is the device that the frame came from.
 	IfIndex int
-	// VID is that of the frame's 802.1Q tag; 0 when it has none.
+	// VID and PCP are those of the frame's 802.1Q tag; VID 0 when it has none.
 	VID      ovs.VLAN
+	PCP      uint8
 	Src, Dst ovs.MAC
 	// Len is in bytes, Ethernet header included, tag not.
 	Len int
@@ -26,8 +31,9 @@ type Frame struct {
 type Verdict struct {
 	// IfIndex is the device that the frame is redirected to; 0 passes it.
 	IfIndex int
-	// VID is the tag that it leaves with; 0 for none.
+	// VID is the tag that it leaves with, 0 for none, and PCP its priority.
 	VID ovs.VLAN
+	PCP uint8
 	// Reason names the branch as the program counts it: "lane", "would", or
 	// why the frame passed.
 	Reason string
@@ -56,17 +62,14 @@ func (t *Tables) Decide(f Frame) Verdict {
 	} else if left.drops {
 		return Verdict{Reason: left.reason, Drops: true}
 	}
-	vlan := f.VID
-	if vlan == 0 {
-		vlan = in.Rule.VID
-	}
-	if (in.Rule.VLANMode == Access && f.VID != 0) || !in.Rule.VLANs.Has(vlan) {
+	vlan, ok := vlanOf(in.Rule, f)
+	if !ok {
 		return pass("vlan")
 	}
 	if f.Src.IsGroup() {
 		return pass("group-source")
 	}
-	src := t.Row(Key{in.Rule.Bridge, vlan, f.Src})
+	src := t.Row(Key{in.Rule.InDomain(), vlan, f.Src})
 	switch {
 	case src == nil:
 		return pass("new-source")
@@ -87,7 +90,13 @@ func (t *Tables) Decide(f Frame) Verdict {
 	case src.Mirrored:
 		return pass("mirrored")
 	}
-	dst := t.Row(Key{in.Rule.Bridge, vlan, f.Dst})
+	var flow *Flow
+	if in.Rule.Flows {
+		if flow = t.Flow(f.class(bundle)); flow == nil {
+			return pass("no-flow")
+		}
+	}
+	dst := t.Row(Key{in.Rule.InDomain(), vlan, f.Dst})
 	switch {
 	case dst == nil || !dst.Target:
 		return pass("unknown")
@@ -95,6 +104,8 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("moved")
 	case dst.IfIndex == bundle:
 		return pass("hairpin")
+	case flow != nil && flow.Egress != dst.IfIndex:
+		return pass("stale-flow")
 	}
 	out := t.Port(dst.IfIndex)
 	if out != nil && out.Rule.Legs != [Legs]int{} {
@@ -103,7 +114,7 @@ func (t *Tables) Decide(f Frame) Verdict {
 	switch {
 	case out == nil:
 		return pass("no-device")
-	case !out.Rule.Egress || out.Rule.Bridge != in.Rule.Bridge:
+	case !out.Rule.Egress || out.Rule.InDomain() != in.Rule.InDomain():
 		return pass("egress-closed")
 	case out.Loses:
 		return pass("loses-frames")
@@ -111,12 +122,39 @@ func (t *Tables) Decide(f Frame) Verdict {
 		return pass("protected")
 	case f.Len > out.Rule.MaxFrame || f.Len > in.Rule.MaxFrame:
 		return pass("too-long")
-	case in.Rule.Observe:
+	case in.Rule.Observe, flow != nil && out.Rule.Observe:
 		return pass("would")
 	}
-	v := Verdict{IfIndex: out.IfIndex, VID: vlan, Reason: "lane"}
+	v := Verdict{IfIndex: out.IfIndex, VID: vlan, PCP: f.PCP, Reason: "lane"}
+	if flow != nil {
+		if v.VID = f.VID; flow.Tag != KeepTag {
+			v.VID, v.PCP = flow.VID, flow.PCP
+		}
+		return v
+	}
 	if out.Rule.VLANMode == Access || (out.Rule.VLANMode == NativeUntagged && vlan == out.Rule.VID) {
-		v.VID = 0
+		v.VID, v.PCP = 0, 0
 	}
 	return v
+}
+
+// vlanOf is the VLAN that the stations of a frame are looked for in; false when
+// the frame passes.
+func vlanOf(in Rule, f Frame) (ovs.VLAN, bool) {
+	if in.Flows {
+		return 0, true
+	}
+	vlan := f.VID
+	if vlan == 0 {
+		vlan = in.VID
+	}
+	return vlan, !(in.VLANMode == Access && f.VID != 0) && in.VLANs.Has(vlan)
+}
+
+// class is the key of the frame's flow, from a port whose rows name bundle.
+func (f Frame) class(bundle int) FlowKey {
+	return FlowKey{
+		IfIndex: bundle, Tagged: f.VID != 0, FromVID: f.VID, FromPCP: f.PCP,
+		EtherType: cmp.Or(f.Carries.EtherType, typeIPv4), Src: f.Src, Dst: f.Dst,
+	}
 }

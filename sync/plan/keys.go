@@ -35,12 +35,13 @@ type bridgeKeys struct {
 	canary  int // percent of MAC addresses
 	vlans   ovs.VLANSet
 	list    string // xdp-vlans as written
+	lane    Lane
 	errs    []string
 }
 
 // readBridgeKeys reads the keys; any that can't be read means off.
 func readBridgeKeys(ids map[string]string) bridgeKeys {
-	k := bridgeKeys{offload: Off, canary: 100, vlans: ovs.AllVLANs()}
+	k := bridgeKeys{offload: Off, canary: 100, vlans: ovs.AllVLANs(), lane: AutoLane}
 	if v, ok := ids[KeyOffload]; ok {
 		switch o := Offload(v); o {
 		case Off, Observe, On:
@@ -63,6 +64,14 @@ func readBridgeKeys(ids map[string]string) bridgeKeys {
 			k.errs = append(k.errs, fmt.Sprintf("external_ids:%s: %v", KeyVLANs, err))
 		} else {
 			k.vlans, k.list = set, v
+		}
+	}
+	if v, ok := ids[KeyLane]; ok {
+		switch l := Lane(v); l {
+		case AutoLane, FDBLane, FlowLane:
+			k.lane = l
+		default:
+			k.errs = append(k.errs, fmt.Sprintf("external_ids:%s=%q: want auto, fdb or flows", KeyLane, v))
 		}
 	}
 	if len(k.errs) > 0 {
@@ -106,6 +115,9 @@ func readPortKey(p *ovs.Port) (Offload, string) {
 // inCanary tells whether an address belongs to the given percentage of all, by
 // a hash that is the same on every host and in every version.
 func inCanary(m ovs.MAC, percent int) bool {
+	if percent >= 100 {
+		return true
+	}
 	h := fnv.New32a()
 	h.Write(m[:])
 	return int(h.Sum32()%100) < percent

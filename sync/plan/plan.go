@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
 )
 
-// Policy is what the daemon's flags say, and what its audit has found.
+// Policy is what the daemon's flags say, what its audit has found, and what OVS
+// does with frames now.
 type Policy struct {
 	// AllowGeneric lets ports take part whose driver has no native XDP.
 	AllowGeneric bool
@@ -36,8 +38,13 @@ type Policy struct {
 	// Closed tells by Bridge:name of bridges whose lane is to stay closed, and
 	// what was found there that OVS would do otherwise.
 	Closed map[string]string
+	// Flows holds, by Bridge:name, the megaflows of bridges that use flows, as
+	// OVS has them; a bridge that is missing has none.
+	Flows map[string][]dpflow.Flow
 	// Rows is how many rows the kernel's table has room for; 0 is no bound.
 	Rows int
+	// FlowRows is how many flows there is room for; 0 is no bound.
+	FlowRows int
 	// RulesPerList is how many rules a list has at most; 0 means
 	// DefaultRulesPerList. Rules is how many all lists together have room for; 0
 	// is no bound.
@@ -50,7 +57,8 @@ type Policy struct {
 // DefaultKeepAlive is the keep-alive interval without a flag.
 const DefaultKeepAlive = 5 * time.Second
 
-// MaxBridges is how many bridges can be on the lane at once.
+// MaxBridges is how many bridges can be on the lane at once; one that uses flows
+// counts twice.
 const MaxBridges = 15
 
 // State is how a bridge stands.
@@ -74,6 +82,10 @@ type Bridge struct {
 	// external_ids:xdp-vlans as written, "" for all.
 	Canary int
 	VLANs  string
+	// Lane is the lane that it uses, and LaneWhy why; "" when it is off, or its
+	// rules are not known.
+	Lane    Lane
+	LaneWhy string
 	// Errors tells of keys that can't be read.
 	Errors []string
 }
@@ -83,17 +95,24 @@ type Result struct {
 	Tables   Tables
 	Bridges  []Bridge
 	Refusals []Refusal
-	// Unfit counts the rows that were left out for want of room (Policy.Rows).
-	Unfit int
+	// Unfit counts the rows that were left out for want of room (Policy.Rows),
+	// UnfitFlows the flows (Policy.FlowRows).
+	Unfit, UnfitFlows int
 }
 
 // Build makes the tables for one picture of OVS and the host. links holds the
 // devices of the daemon's network namespace by name.
 func Build(s *ovs.Snapshot, links map[string]Link, policy Policy) Result {
-	b := builder{policy: policy, links: links, devices: make(map[int]string)}
+	b := builder{policy: policy, links: links, devices: make(map[int]string), flowPorts: make(map[string]flowPort)}
+	keys := make([]bridgeKeys, len(s.Bridges))
 	for i := range s.Bridges {
-		b.bridge(s, &s.Bridges[i], readBridgeKeys(s.Bridges[i].ExternalIDs))
+		keys[i] = readBridgeKeys(s.Bridges[i].ExternalIDs)
 	}
+	lanes := b.lanes(s, keys)
+	for i := range s.Bridges {
+		b.bridge(s, &s.Bridges[i], keys[i], lanes[i])
+	}
+	b.flows(s, lanes)
 	b.Tables.Sort()
 	if b.Tables.Rows, b.Unfit = fit(single(b.Tables.Rows), policy.Rows); b.Unfit > 0 {
 		b.Tables.Sort()
@@ -107,34 +126,41 @@ type builder struct {
 	policy  Policy
 	links   map[string]Link
 	devices map[int]string // ifindex -> the port that has it
-	bridges int            // on the lane
+	bridges int            // numbers of those on the lane
+	lane    lane           // of the bridge at hand
 	// openFlow is what the rules of the bridge at hand are; nil: plain NORMAL.
 	openFlow *openFlow
 	plain    string // Rule.Plain, then
 	// ofports holds the interfaces of the bridge at hand by OpenFlow port.
 	ofports map[int]string
+	// flowPorts holds the ports that use flows, by Interface:name.
+	flowPorts map[string]flowPort
 }
 
 func (b *builder) refuse(subject string, reason Reason, format string, args ...any) {
 	b.Refusals = append(b.Refusals, Refusal{Subject: subject, Reason: reason, Detail: fmt.Sprintf(format, args...)})
 }
 
-func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
+func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, l lane) {
 	out := Bridge{
 		Name: br.Name, Mode: keys.offload, State: State(keys.offload),
-		Canary: keys.canary, VLANs: keys.list, Errors: keys.errs,
+		Canary: keys.canary, VLANs: keys.list, Lane: l.Lane, LaneWhy: l.why, Errors: keys.errs,
 	}
 	if keys.offload == Off {
 		b.Bridges = append(b.Bridges, out)
 		return
 	}
 	before := len(b.Refusals)
-	table := b.judgeBridge(s, br)
+	table := b.judgeBridge(s, br, l)
 	if slices.ContainsFunc(b.Bridges, func(other Bridge) bool { return other.Name == br.Name && other.State != StateOff }) {
 		b.refuse(br.Name, TooManyBridges, "there is another bridge of this name")
 	}
-	if len(b.Refusals) == before && b.bridges == MaxBridges {
-		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once", MaxBridges)
+	numbers := 1
+	if l.Lane == FlowLane { // its domain, and its name, of lists
+		numbers = 2
+	}
+	if len(b.Refusals) == before && b.bridges+numbers > MaxBridges {
+		b.refuse(br.Name, TooManyBridges, "at most %d bridges can be on the lane at once; one that uses flows counts twice", MaxBridges)
 	}
 	if refused := b.Refusals[before:]; len(refused) > 0 {
 		out.State = StateRefused
@@ -144,8 +170,9 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		}
 	}
 
-	b.bridges++
-	if len(br.FloodVLANs) > 0 {
+	b.bridges += numbers
+	b.lane = l
+	if len(br.FloodVLANs) > 0 && l.Lane != FlowLane {
 		flood := ovs.VLANs(br.FloodVLANs...)
 		b.refuse(fmt.Sprintf("%s/VLAN %s", br.Name, flood), FloodVLAN, "flood_vlans: OVS floods every frame of these VLANs")
 	}
@@ -155,6 +182,9 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 	forgets := agingTime(br)
 	if b.openFlow == nil && table != nil && table.General[0].Idle > 0 { // no list keeps the rule alive
 		forgets = min(forgets, table.General[0].Idle)
+	}
+	if l.Lane == FlowLane {
+		forgets = l.forgets
 	}
 	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), forgets/4)
 	first := len(b.Tables.Ports)
@@ -168,7 +198,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 			d.Rule.KeepAlive = keepAlive
 			d.Rule.Observe = keys.offload == Observe
 			if out.State == StateRefused {
-				d.Rule = Rule{Bridge: br.Name}
+				d.Rule = d.Rule.Shut()
 			}
 			b.Tables.Ports = append(b.Tables.Ports, d)
 		}
@@ -181,7 +211,11 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 		out.State = StateRefused
 	}
 	b.Bridges = append(b.Bridges, out)
-	if out.State != StateRefused {
+	switch {
+	case out.State == StateRefused:
+	case l.Lane == FlowLane:
+		b.noteFlowPorts(br, keys, ports, keepAlive)
+	default:
 		b.rows(br, keys, ports)
 	}
 }
@@ -189,6 +223,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys) {
 // rows turns the MAC table and the declared stations into rows.
 func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePort) {
 	declared := b.declared(br, keys, ports)
+	b.Tables.Rows = slices.Grow(b.Tables.Rows, len(br.Detail.FDB)+len(declared.rows))
 	for _, e := range br.Detail.FDB {
 		d, ok := declared.rows[Key{Bridge: br.Name, VLAN: e.VLAN, MAC: e.MAC}]
 		switch {
@@ -212,7 +247,7 @@ func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePo
 // single leaves out the stations that sorted rows name more than once. No MAC
 // table does, so whatever it is, where they are is not known.
 func single(rows []Row) []Row {
-	var kept []Row
+	kept := make([]Row, 0, len(rows))
 	for i, r := range rows {
 		if i > 0 && rows[i-1].Key == r.Key || i+1 < len(rows) && rows[i+1].Key == r.Key {
 			continue

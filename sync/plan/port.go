@@ -66,12 +66,19 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 	if !vlanRule(p, &rule) {
 		return refuse(VLANModeReason, "vlan_mode=%s", p.VLANMode)
 	}
-	flood := ovs.VLANs(br.FloodVLANs...)
-	rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood).Minus(m.outputVLANs)
-	if rule.VLANs.IsEmpty() {
-		return refuse(VLANKeptOut, "xdp-vlans, flood_vlans or a mirror's output_vlan keep out every VLAN of the port")
+	if b.lane.Lane == FlowLane {
+		if len(p.Interfaces) > 1 {
+			return refuse(Bond, "a bond of OVS in a bridge that uses flows")
+		}
+		rule = b.flowRule(rule)
+	} else {
+		flood := ovs.VLANs(br.FloodVLANs...)
+		rule.VLANs = rule.VLANs.And(keys.vlans).Minus(flood).Minus(m.outputVLANs)
+		if rule.VLANs.IsEmpty() {
+			return refuse(VLANKeptOut, "xdp-vlans, flood_vlans or a mirror's output_vlan keep out every VLAN of the port")
+		}
+		_, rule.Declared = attachedMAC(p)
 	}
-	_, rule.Declared = attachedMAC(p)
 
 	lp := &lanePort{subject: subject, vid: rule.VID, vlans: rule.VLANs}
 	switch len(p.Interfaces) {
@@ -90,6 +97,9 @@ func (b *builder) port(br *ovs.Bridge, p *ovs.Port, keys bridgeKeys, m *mirrors)
 		if lp.devices = b.bond(br, p, subject, role, rule); len(lp.devices) == 0 {
 			return nil
 		}
+	}
+	if rule.Flows { // what a mirror selects has two outputs
+		return lp
 	}
 	lp.fromMirrored, lp.toMirrored = m.selects(p.Name)
 	if !rule.VLANs.And(lp.fromMirrored.Or(lp.toMirrored)).IsEmpty() {

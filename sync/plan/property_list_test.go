@@ -31,7 +31,7 @@ func checkLists(in *input, res *Result) string {
 	tables := make(map[string]rules.Table)
 	for i := range in.Snapshot.Bridges {
 		br := &in.Snapshot.Bridges[i]
-		if _, twice := tables[br.Name]; br.Detail != nil && !twice && res.Bridges[i].State != StateOff && res.Bridges[i].State != StateRefused {
+		if _, twice := tables[br.Name]; br.Detail != nil && !twice && res.Bridges[i].State != StateOff && res.Bridges[i].State != StateRefused && res.Bridges[i].Lane == FDBLane {
 			tables[br.Name] = rules.Compile(br.Detail.Rules)
 		}
 	}
@@ -97,7 +97,7 @@ func TestListsDecideAsRules(t *testing.T) {
 		res := Build(&in.Snapshot, in.Links, in.Policy)
 		for i := range in.Snapshot.Bridges {
 			br := &in.Snapshot.Bridges[i]
-			if res.Bridges[i].State != StateOn || slices.IndexFunc(in.Snapshot.Bridges, func(b ovs.Bridge) bool { return b.Name == br.Name }) != i {
+			if res.Bridges[i].State != StateOn || res.Bridges[i].Lane != FDBLane || slices.IndexFunc(in.Snapshot.Bridges, func(b ovs.Bridge) bool { return b.Name == br.Name }) != i {
 				continue
 			}
 			table := rules.Compile(br.Detail.Rules)
@@ -144,7 +144,7 @@ func TestRuleChangesWithLists(t *testing.T) {
 		after := Build(&in.Snapshot, in.Links, in.Policy).Tables
 		for _, was := range before.Ports {
 			now := after.Port(was.IfIndex)
-			if now == nil || was.Rule == (Rule{Bridge: was.Rule.Bridge}) {
+			if now == nil || was.Rule == was.Rule.Shut() {
 				continue
 			}
 			x, y := deciding(&before, was.Rule), deciding(&after, now.Rule)

@@ -74,13 +74,13 @@ func checkPlaces(res *Result) string {
 		switch {
 		case !held[r.Bridge]:
 			return fmt.Sprintf("port %v is of a bridge that is off", p.Name)
-		case !open[r.Bridge] && r != Rule{Bridge: r.Bridge}:
+		case !open[r.Bridge] && r != r.Shut():
 			return fmt.Sprintf("port %v of a refused bridge is not closed", p.Name)
 		case p.Mode == Target && (r.Watch || r.Ingress):
 			return fmt.Sprintf("port %v without a program lets frames in", p.Name)
 		case r.Ingress && !r.Watch:
 			return fmt.Sprintf("port %v lets frames in that it does not look at", p.Name)
-		case r != Rule{Bridge: r.Bridge} && r.KeepAlive <= 0:
+		case r != r.Shut() && r.KeepAlive <= 0:
 			return fmt.Sprintf("port %v has a keep-alive interval of %v", p.Name, r.KeepAlive)
 		case r.KeepAlive > 900*time.Second:
 			return fmt.Sprintf("port %v has a keep-alive interval of %v", p.Name, r.KeepAlive)
@@ -91,9 +91,11 @@ func checkPlaces(res *Result) string {
 		switch {
 		case p == nil:
 			return fmt.Sprintf("row %v points at no port", row)
-		case p.Rule.Bridge != row.Bridge:
-			return fmt.Sprintf("row %v is on a port of %s", row, p.Rule.Bridge)
-		case !open[row.Bridge]:
+		case p.Rule.InDomain() != row.Bridge:
+			return fmt.Sprintf("row %v is on a port of %s", row, p.Rule.InDomain())
+		case p.Rule.Flows && row.VLAN != 0:
+			return fmt.Sprintf("row %v is of a port that uses flows", row)
+		case !open[p.Rule.Bridge]:
 			return fmt.Sprintf("row %v is of a bridge that is not on the lane", row)
 		case !p.Rule.VLANs.Has(row.VLAN):
 			return fmt.Sprintf("row %v is in a VLAN that its port does not carry", row)
@@ -103,6 +105,29 @@ func checkPlaces(res *Result) string {
 			return fmt.Sprintf("row %v is marked", row)
 		case row.MAC.IsGroup():
 			return fmt.Sprintf("row %v is of a group", row)
+		}
+	}
+	return checkFlows(res)
+}
+
+// checkFlows: a flow is between two ports that use flows of one domain, and each
+// is there once.
+func checkFlows(res *Result) string {
+	for i, f := range res.Tables.Flows {
+		in, out := res.Tables.Port(f.IfIndex), res.Tables.Port(f.Egress)
+		switch {
+		case i > 0 && res.Tables.Flows[i-1].Compare(f.FlowKey) >= 0:
+			return fmt.Sprintf("flow %v comes before flow %v", res.Tables.Flows[i-1], f)
+		case in == nil || out == nil:
+			return fmt.Sprintf("flow %v points at no port", f)
+		case !in.Rule.Flows || !out.Rule.Flows || in.Rule.InDomain() != out.Rule.InDomain():
+			return fmt.Sprintf("flow %v is between %+v and %+v", f, in.Rule, out.Rule)
+		case f.KeepAlive <= 0 || f.KeepAlive > in.Rule.KeepAlive:
+			return fmt.Sprintf("flow %v has a keep-alive interval of %v", f, f.KeepAlive)
+		case f.Tagged != (f.Tag == PopTag || f.Tag == SetTag) && f.Tag != KeepTag, f.Tagged && f.FromVID == 0, (f.Tag == PushTag || f.Tag == SetTag) != (f.VID != 0):
+			return fmt.Sprintf("flow %v does something odd to the tag", f)
+		case f.EtherType != 0x0800 && f.EtherType != 0x86dd, f.Src.IsGroup(), f.Dst.IsGroup():
+			return fmt.Sprintf("flow %v is of an odd class", f)
 		}
 	}
 	return ""
@@ -167,6 +192,9 @@ func checkLanes(t *Tables) (lanes int, wrong string) {
 			return ""
 		}
 		in, out := t.Port(f.IfIndex), t.Port(v.IfIndex)
+		if in.Rule.Flows {
+			return "" // see checkFlows
+		}
 		vlan := f.VID
 		if vlan == 0 {
 			vlan = in.Rule.VID
@@ -182,6 +210,18 @@ func checkLanes(t *Tables) (lanes int, wrong string) {
 		}
 		lanes++
 		return ""
+	}
+	for _, flow := range t.Flows {
+		f := Frame{IfIndex: flow.IfIndex, VID: flow.FromVID, PCP: flow.FromPCP, Src: flow.Src, Dst: flow.Dst, Len: 14, Carries: ovs.Fields{EtherType: flow.EtherType}}
+		v := t.Decide(f)
+		src, dst := t.Row(Key{t.Port(flow.IfIndex).Rule.InDomain(), 0, flow.Src}), t.Row(Key{t.Port(flow.IfIndex).Rule.InDomain(), 0, flow.Dst})
+		switch {
+		case v.IfIndex == 0:
+			continue
+		case v.IfIndex != flow.Egress, src == nil || src.IfIndex != bundle(t.Port(flow.IfIndex)), dst == nil || dst.IfIndex != flow.Egress:
+			return 0, fmt.Sprintf("frame %+v takes the lane as %+v", f, v)
+		}
+		lanes++
 	}
 	carries := ovs.Fields{EtherType: typeIPv4, Proto: 17, IPSrc: [16]byte{10, 0, 0, 1}} // that most lists of addresses allow
 	for _, src := range t.Rows {
@@ -221,7 +261,7 @@ func TestBuildProperties(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	const inputs = 4_000
-	lanes := 0
+	lanes, flows := 0, 0
 	for n := range inputs {
 		r := seeded(seed, n)
 		in := r.input()
@@ -233,10 +273,13 @@ func TestBuildProperties(t *testing.T) {
 		if found > 0 {
 			lanes++
 		}
+		if len(Build(&in.Snapshot, in.Links, in.Policy).Tables.Flows) > 0 {
+			flows++
+		}
 	}
-	t.Logf("%d inputs have a lane", lanes)
-	if lanes < inputs/20 {
-		t.Errorf("seed %d: only %d inputs of %d have a lane", seed, lanes, inputs)
+	t.Logf("%d inputs have a lane, %d flows", lanes, flows)
+	if lanes < inputs/20 || flows < inputs/40 {
+		t.Errorf("seed %d: only %d inputs of %d have a lane, %d flows", seed, lanes, inputs, flows)
 	}
 }
 

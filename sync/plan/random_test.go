@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
 )
 
 // random makes inputs of all sorts, most of them not from any OVS.
@@ -111,7 +112,39 @@ func (r random) input() *input {
 	for b := range many {
 		in.Snapshot.Bridges = append(in.Snapshot.Bridges, r.bridge(pick(r, fmt.Sprintf("br%d", b), fmt.Sprintf("br%d", b), "br0"), names, in.Links))
 	}
+	in.Policy.Flows, in.Policy.FlowRows = r.megaflows(&in.Snapshot, names), pick(r, 0, 0, 0, 3)
 	return in
+}
+
+// megaflows makes up megaflows between ports of any bridges.
+func (r random) megaflows(s *ovs.Snapshot, names []string) map[string][]dpflow.Flow {
+	all := make(map[string][]dpflow.Flow)
+	for i := range s.Bridges {
+		for range r.IntN(12) {
+			f := dpflow.Flow{Match: dpflow.Key{InPort: pick(r, names...), EtherType: pick(r, dpflow.IPv4, dpflow.IPv6), Src: r.mac(), Dst: r.mac()}}
+			if ports := s.Bridges[i].Ports; r.calm && len(ports) > 0 {
+				f.Match.InPort, f.Match.Src, f.Match.Dst = pick(r, ports...).Name, ovs.MAC{0x52, 5: byte(r.IntN(3))}, ovs.MAC{0x52, 5: byte(3 + r.IntN(3))}
+			}
+			if r.odds(2) {
+				f.Match.Tag = dpflow.TagMatch{Tag: dpflow.Tag{Present: true, VID: r.vlan(), PCP: byte(r.IntN(8))}, VIDMask: dpflow.ExactVID, PCPMask: dpflow.ExactPCP}
+				if r.odds(8) {
+					f.Match.Tag.VIDMask, f.Match.Tag.PCPMask = 0xff0, 0
+				}
+			}
+			if r.odds(8) {
+				f.Refusal, f.Again = pick(r, dpflow.Conntrack, dpflow.Fragments), r.odds(3)
+				all[s.Bridges[i].Name] = append(all[s.Bridges[i].Name], f)
+				continue
+			}
+			f.Lane = &dpflow.LaneFlow{Key: f.Match, FragNo: r.odds(2), Output: pick(r, names...)}
+			f.Lane.Pop = f.Match.Tag.Present && r.odds(2)
+			if f.Lane.Pop == f.Match.Tag.Present && r.odds(2) {
+				f.Lane.Push = dpflow.Tag{Present: true, VID: r.vlan(), PCP: byte(r.IntN(8))}
+			}
+			all[s.Bridges[i].Name] = append(all[s.Bridges[i].Name], f)
+		}
+	}
+	return all
 }
 
 func (r random) bridge(name string, names []string, links map[string]Link) ovs.Bridge {
@@ -119,6 +152,9 @@ func (r random) bridge(name string, names []string, links map[string]Link) ovs.B
 		Name: name, DatapathType: pick(r, "", "system", "netdev"),
 		STP: r.odds(30), RSTP: r.odds(30), SFlow: r.odds(30), NetFlow: r.odds(30), IPFIX: r.odds(30), FlowSampling: r.odds(30),
 		ExternalIDs: r.keys("on", "on", "on", "on", "observe", "off", "junk"),
+	}
+	if br.ExternalIDs != nil && r.odds(3) {
+		br.ExternalIDs[KeyLane] = pick(r, "auto", "fdb", "flows", "flows")
 	}
 	if r.odds(5) {
 		br.FloodVLANs = r.vlans()
@@ -137,6 +173,12 @@ func (r random) bridge(name string, names []string, links map[string]Link) ovs.B
 	}
 	for range r.IntN(5) {
 		br.Ports = append(br.Ports, r.port(pick(r, append(names, name)...), names, links))
+	}
+	if r.odds(3) { // joins it to one of the others
+		peer := pick(r, "0", "1", "2")
+		br.Ports = append(br.Ports, ovs.Port{Name: "patch" + name[2:], Interfaces: []ovs.Interface{{
+			Name: "patch" + name[2:], Type: "patch", OFPort: 90, Options: map[string]string{"peer": "patch" + peer},
+		}}})
 	}
 	if r.odds(12) {
 		return br

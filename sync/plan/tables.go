@@ -3,18 +3,21 @@
 package plan
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
 )
 
 // Tables is what the kernel's tables should hold. Ports are sorted by ifindex,
-// rows by bridge, VLAN and MAC; none has two entries for one key.
+// rows by bridge, VLAN and MAC, flows by key; none has two entries for one key.
 type Tables struct {
 	Ports []Port
 	Rows  []Row
+	Flows []Flow
 	// Lists are what rules of ports name, sorted by key.
 	Lists []List
 }
@@ -59,6 +62,12 @@ func (m Mode) String() string { return [...]string{"none", "native", "native", "
 type Rule struct {
 	// Bridge is Bridge:name.
 	Bridge string
+	// Domain is that of rows of the port's stations, Key.Bridge, when it is not
+	// Bridge: that of flows, which bridges share.
+	Domain string
+	// Flows tells that flows decide about frames from the port. All rows of its
+	// domain are in VLAN 0 then.
+	Flows bool
 	// Watch looks at frames from the port (VLAN and source); Ingress lets
 	// them take the lane; Egress lets frames be sent to the port.
 	Watch, Ingress, Egress bool
@@ -123,6 +132,12 @@ type Rate struct {
 	PerSecond, Burst uint64
 }
 
+// Shut is the rule of a port that is closed, of the same bridge.
+func (r Rule) Shut() Rule { return Rule{Bridge: r.Bridge, Domain: r.Domain} }
+
+// InDomain is the domain of rows of the port's stations.
+func (r Rule) InDomain() string { return cmp.Or(r.Domain, r.Bridge) }
+
 // Sends tells whether frames may be sent to the port, or the bond that it
 // stands for.
 func (r Rule) Sends() bool { return r.Egress || r.Legs != [Legs]int{} }
@@ -143,7 +158,8 @@ func (m VLANMode) String() string {
 	return [...]string{"trunk", "access", "native-tagged", "native-untagged"}[m]
 }
 
-// Key names a station: its address in a VLAN of a bridge.
+// Key names a station: its address in a VLAN of a bridge, or in VLAN 0 of a
+// domain of bridges that use flows (Rule.InDomain).
 type Key struct {
 	Bridge string
 	VLAN   ovs.VLAN
@@ -152,11 +168,13 @@ type Key struct {
 
 // Compare orders keys by bridge, VLAN and MAC.
 func (k Key) Compare(l Key) int {
-	return cmp.Or(
-		cmp.Compare(k.Bridge, l.Bridge),
-		cmp.Compare(k.VLAN, l.VLAN),
-		slices.Compare(k.MAC[:], l.MAC[:]),
-	)
+	if c := cmp.Compare(k.Bridge, l.Bridge); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(k.VLAN, l.VLAN); c != 0 {
+		return c
+	}
+	return bytes.Compare(k.MAC[:], l.MAC[:])
 }
 
 // Row is where a station is.
@@ -177,15 +195,17 @@ type Row struct {
 
 // Sort puts the tables into their order.
 func (t *Tables) Sort() {
-	slices.SortFunc(t.Ports, func(a, b Port) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
-	slices.SortFunc(t.Rows, func(a, b Row) int { return a.Compare(b.Key) })
+	ovs.SortBy(t.Ports, func(p *Port) uint64 { return uint64(p.IfIndex) })
+	sortRows(t.Rows)
+	slices.SortFunc(t.Flows, func(a, b Flow) int { return a.Compare(b.FlowKey) })
 	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 
 // Port returns the port of a device, nil when it is not on the lane.
 func (t *Tables) Port(ifindex int) *Port {
-	i, ok := slices.BinarySearchFunc(t.Ports, ifindex, func(p Port, n int) int { return cmp.Compare(p.IfIndex, n) })
-	if !ok {
+	// Not slices.BinarySearchFunc, which copies a port at each step.
+	i := sort.Search(len(t.Ports), func(i int) bool { return t.Ports[i].IfIndex >= ifindex })
+	if i == len(t.Ports) || t.Ports[i].IfIndex != ifindex {
 		return nil
 	}
 	return &t.Ports[i]

@@ -12,6 +12,7 @@ import (
 // the tables hold is closed.
 func (in *installer) adopt(ports []plan.Port) {
 	clear(in.ports)
+	in.sorted = nil
 	if in.numbers == nil {
 		in.numbers = make(map[string]uint8)
 	}
@@ -24,6 +25,7 @@ func (in *installer) adopt(ports []plan.Port) {
 			in.lane.DeleteRow(r.Key)
 		}
 	}
+	in.adoptFlows()
 	for _, p := range ports {
 		in.ports[p.IfIndex] = p
 		if !in.lane.Holds(p.IfIndex, in.rule(p.Rule)) {

@@ -26,6 +26,16 @@ type auditor struct {
 	suspect  *audit.Suspicion // the pair that is being followed; nil for none
 	struck   time.Time        // when OVS last answered differently about it
 	silent   bool             // it was said that an answer was not understood
+	// ports are those of a bridge's datapath as OVS has listed them since they
+	// last changed, by Bridge:name; without, it has to be asked.
+	ports   map[string][]trace.Port
+	changes int // of ports
+}
+
+// forgetPorts has OVS asked again for the ports of the datapath.
+func (a *auditor) forgetPorts() {
+	clear(a.ports)
+	a.changes++
 }
 
 // answer is what came of asking.
@@ -34,10 +44,12 @@ type answer struct {
 	audit.Answer
 	text string // of ofproto/trace
 	err  error
+	// changes is auditor.changes when it was asked.
+	changes int
 }
 
 func newAuditor(interval time.Duration) *auditor {
-	a := &auditor{interval: interval, answers: make(chan answer), timer: time.NewTimer(interval),
+	a := &auditor{interval: interval, answers: make(chan answer), ports: make(map[string][]trace.Port), timer: time.NewTimer(interval),
 		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	if interval == 0 {
 		a.timer.Stop()
@@ -65,14 +77,15 @@ func (s *session) audit() {
 			return
 		}
 	} else {
-		t := s.in.installed()
+		t := s.in.sample(au.rand)
 		var ok bool
 		if q, ok = audit.Choose(&t, au.rand); !ok {
 			return
 		}
 	}
 	au.asking = true
-	a := answer{question: q}
+	a := answer{question: q, changes: au.changes}
+	a.Ports = au.ports[q.Bridge]
 	a.Bonds = s.bondsByRecirc(q.Bridge)
 	s.readers.Go(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
@@ -89,12 +102,14 @@ func (s *session) audit() {
 // learns nor counts nor sends anything.
 func (s *session) ask(ctx context.Context, a *answer) error {
 	q := a.question
-	text, err := s.Call(ctx, "dpif/show")
-	if err != nil {
-		return err
-	}
-	if a.Ports, err = trace.ParsePorts(text, q.Bridge); err != nil {
-		return err
+	if a.Ports == nil { // a list of all ports, which takes OVS longer than the trace
+		text, err := s.Call(ctx, "dpif/show")
+		if err != nil {
+			return err
+		}
+		if a.Ports, err = trace.ParsePorts(text, q.Bridge); err != nil {
+			return err
+		}
 	}
 	flow := trace.Flow{VLAN: q.Frame.VID, Src: q.Frame.Src, Dst: q.Frame.Dst}
 	for _, p := range a.Ports {
@@ -105,6 +120,7 @@ func (s *session) ask(ctx context.Context, a *answer) error {
 	if flow.InPort == 0 {
 		return fmt.Errorf("ask OVS about a frame: dpif/show does not list %s on %s", q.From, q.Bridge)
 	}
+	var err error
 	if a.text, err = s.Call(ctx, "ofproto/trace", q.Bridge, flow.String()); err != nil {
 		return err
 	}
@@ -118,6 +134,9 @@ func (s *session) audited(a answer) {
 	au := s.auditor
 	au.asking = false
 	q := a.question
+	if a.changes == au.changes {
+		au.ports[q.Bridge] = a.Ports
+	}
 	t := s.in.pair(q)
 	if s.ctx.Err() != nil || audit.Verdict(&t, q) != q.Verdict {
 		return
@@ -129,6 +148,9 @@ func (s *session) audited(a answer) {
 		outcome, said = audit.Judge(&t, q, a.Answer)
 	}
 	s.book.count(q.Bridge, outcome)
+	if outcome != audit.Agrees {
+		au.forgetPorts()
+	}
 	if outcome == audit.Unclear && !au.silent {
 		au.silent = true
 		s.log.Warn("audit: OVS was asked about a frame, and its answer is not understood", "bridge", q.Bridge, "from", q.From, "answer", said)
@@ -154,14 +176,15 @@ func (s *session) audited(a answer) {
 		au.struck = now
 		s.observer.Forget(q.Bridge)
 		s.links = nil
+		s.mega.due = now
 		s.soon(0)
 	}
 }
 
-// reviewSuspicion tells the suspicion of a look.
-func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time) {
+// reviewSuspicion tells the suspicion of a look, with megaflows or without.
+func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time, dumped bool) {
 	au := s.auditor
-	if au.suspect == nil || !started.After(au.struck) {
+	if au.suspect == nil || !started.After(au.struck) || au.suspect.Question.Domain != "" && !dumped {
 		return
 	}
 	if au.suspect.Looked(planned) {
@@ -197,6 +220,9 @@ func (s *session) condemn(bridge, detail, text string, now time.Time) {
 	}
 	s.log.Error("audit: the lane of the bridge is closed, since OVS would do something else (see offload/show)", "bridge", bridge, "found", detail)
 	s.closeBridge(bridge)
+	if s.mega.reach[bridge] {
+		s.unsettle("the audit has closed " + bridge)
+	}
 	s.soon(0)
 }
 
@@ -214,22 +240,49 @@ func (s *session) bondsByRecirc(bridge string) map[uint32]int {
 	return bonds
 }
 
-// installed reads all rows back, in no order, beside the ports as they were last
-// written.
-func (in *installer) installed() plan.Tables {
-	t, names := in.writtenPorts(), in.names()
-	for _, r := range in.lane.Rows() {
-		t.Rows = append(t.Rows, rowOf(r, names))
+// Of each bridge, sample takes so many stations, and beside them so many of each of
+// their VLANs.
+const (
+	sampleSources = 16
+	sampleVLAN    = 32
+)
+
+// sample reads some rows of each bridge back, in no order, beside the ports as they
+// were last written: all rows of a large table each second would be most of what
+// the daemon does.
+func (in *installer) sample(r *rand.Rand) plan.Tables {
+	t, names := in.writtenTables(), in.names()
+	start := r.Uint32()
+	domain := func(row bpf.Row) int { return int(row.Bridge)<<12 | int(row.VLAN) }
+	var sources [bpf.MaxBridges + 1]int
+	vlans := make([]int8, len(sources)<<12) // how many are still to be taken
+	for row := range in.lane.EachRow(start) {
+		if sources[row.Bridge] < sampleSources {
+			sources[row.Bridge]++
+			vlans[domain(row)] = sampleVLAN
+		}
+	}
+	for row := range in.lane.EachRow(start) {
+		if vlans[domain(row)] > 0 {
+			vlans[domain(row)]--
+			t.Rows = append(t.Rows, rowOf(row, names))
+		}
+	}
+	for _, f := range in.lane.Flows() {
+		t.Flows = append(t.Flows, flowOf(f))
 	}
 	return t
 }
 
-// pair is installed for the stations of a question alone.
+// pair is sample for the stations of a question alone.
 func (in *installer) pair(q audit.Question) plan.Tables {
-	t, names := in.writtenPorts(), in.names()
-	number, ok := in.numbers[q.Bridge]
+	t, names := in.writtenTables(), in.names()
+	number, ok := in.numbers[q.Source().Bridge]
 	if !ok {
 		return t
+	}
+	if f := in.lane.FindFlow(classOf(q.Class())); f != nil && q.Domain != "" {
+		t.Flows = append(t.Flows, flowOf(*f))
 	}
 	for _, k := range []plan.Key{q.Source(), q.Destination()} {
 		if r := in.lane.FindRow(bpf.Key{Bridge: number, VLAN: k.VLAN, MAC: k.MAC}); r != nil {
@@ -239,11 +292,8 @@ func (in *installer) pair(q audit.Question) plan.Tables {
 	return t
 }
 
-func (in *installer) writtenPorts() plan.Tables {
-	var t plan.Tables
-	for _, p := range in.ports {
-		t.Ports = append(t.Ports, p)
-	}
+func (in *installer) writtenTables() plan.Tables {
+	t := plan.Tables{Ports: in.written()}
 	for _, l := range in.lists {
 		t.Lists = append(t.Lists, l.List)
 	}

@@ -21,8 +21,8 @@ func (s *session) closeBridge(bridge string) {
 	}
 }
 
-// watchFlows has a monitor on every bridge that is wanted; it returns why by
-// Bridge:name where it can't.
+// watchFlows has a monitor on every bridge that is wanted, or that patch ports join
+// to one that uses flows; it returns why by Bridge:name where it can't.
 func (s *session) watchFlows() (map[string]error, error) {
 	snap, err := s.db.Read()
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *session) watchFlows() (map[string]error, error) {
 	wanted := make(map[string]bool)
 	for i := range snap.Bridges {
 		b := &snap.Bridges[i]
-		if !plan.Wanted(b) {
+		if !plan.Wanted(b) && !s.mega.reach[b.Name] {
 			continue
 		}
 		wanted[b.Name] = true

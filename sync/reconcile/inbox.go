@@ -16,6 +16,7 @@ import (
 type inbox struct {
 	ready  chan struct{}
 	losses chan struct{} // a device loses frames: bpf.Lane.Losing tells which
+	noFlow chan struct{} // there is no flow for a frame
 	stop   func()        // nil: nobody fills it
 	mu     sync.Mutex
 	events []bpf.Event
@@ -51,10 +52,13 @@ func (b *inbox) fill(ctx context.Context, lane *bpf.Lane, log *slog.Logger) {
 			return
 		}
 		events = slices.DeleteFunc(events, func(e bpf.Event) bool {
-			if e.Loses {
+			switch {
+			case e.Loses:
 				wake(b.losses)
+			case e.NoFlow:
+				wake(b.noFlow)
 			}
-			return e.Loses
+			return e.Loses || e.NoFlow
 		})
 		if len(events) == 0 {
 			continue

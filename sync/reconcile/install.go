@@ -5,6 +5,8 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,12 @@ type installer struct {
 	host    *host.Host
 	numbers map[string]uint8 // Bridge:name -> number in the kernel's tables
 	ports   map[int]plan.Port
+	// flows holds those in the tables, as they were last written.
+	flows map[plan.FlowKey]plan.Flow
+	// sorted holds the same by ifindex; nil when that has changed.
+	sorted []plan.Port
+	// rows is for how many have makes room.
+	rows int
 	// mu is for who asks for counts. It guards the lists, and those of the tables.
 	mu sync.Mutex
 	// lists holds those in the tables; Rules are missing of one that was taken
@@ -47,37 +55,49 @@ type failedAttach struct {
 const retryOffloads = 10 * time.Minute
 
 func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
-	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port),
+	return &installer{lane: lane, host: h, numbers: make(map[string]uint8), ports: make(map[int]plan.Port), flows: make(map[plan.FlowKey]plan.Flow),
 		lists: make(map[plan.ListKey]heldList), counted: make(map[string]map[plan.RuleID]bpf.RuleCount), plain: make(map[int]plainPort),
 		failed: make(map[int]failedAttach)}
 }
 
-// have reads the tables back, after taking out ports whose device has gone;
-// sightings are those of stations that were seen elsewhere than on their port.
-func (in *installer) have() (tables plan.Tables, sightings []bpf.Event, err error) {
-	var (
-		t    plan.Tables
-		errs []error
-	)
-	for _, p := range in.lane.Ports() {
-		if p.Gone {
-			errs = append(errs, in.remove(p.IfIndex))
-			continue
+// have reads the tables back, after taking out ports whose device has gone, which
+// is looked up if devices may have changed; sightings are those of stations that
+// were seen elsewhere than on their port.
+func (in *installer) have(changed bool) (tables plan.Tables, sightings []bpf.Event, err error) {
+	var errs []error
+	if changed { // some questions to the kernel for each port
+		for _, p := range in.lane.Ports() {
+			if p.Gone {
+				errs = append(errs, in.remove(p.IfIndex))
+			}
 		}
-		t.Ports = append(t.Ports, in.ports[p.IfIndex])
 	}
-	names := in.names()
-	for _, r := range in.lane.Rows() {
+	t, names := plan.Tables{Ports: in.written(), Rows: make([]plan.Row, 0, in.rows)}, in.names()
+	for r := range in.lane.EachRow(0) {
 		if r.Moved && r.Seen != r.IfIndex {
 			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
 		}
 		t.Rows = append(t.Rows, rowOf(r, names))
 	}
+	for _, f := range in.flows {
+		t.Flows = append(t.Flows, f)
+	}
+	in.rows = len(t.Rows) + len(t.Rows)/8
 	for _, l := range in.lists {
 		t.Lists = append(t.Lists, l.List)
 	}
 	t.Sort()
 	return t, sightings, errors.Join(errs...)
+}
+
+// written gives the ports as they were last written, sorted, to be read only.
+func (in *installer) written() []plan.Port {
+	if in.sorted == nil {
+		t := plan.Tables{Ports: slices.Collect(maps.Values(in.ports))}
+		t.Sort()
+		in.sorted = t.Ports
+	}
+	return in.sorted
 }
 
 // names gives the bridges by their number.
@@ -105,14 +125,17 @@ func rowOf(r bpf.Row, names map[uint8]string) plan.Row {
 func (in *installer) close(ifindex int) {
 	if p, ok := in.ports[ifindex]; ok {
 		in.lane.ClosePort(ifindex)
-		p.Rule = plan.Rule{Bridge: p.Rule.Bridge}
+		p.Rule = p.Rule.Shut()
 		in.ports[ifindex] = p
+		in.sorted = nil
 	}
 }
 
 func (in *installer) remove(ifindex int) error {
 	in.countPlain(ifindex, plan.Rule{})
 	delete(in.ports, ifindex)
+	in.dropFlowsOf(ifindex)
+	in.sorted = nil
 	return errors.Join(in.lane.RemovePort(ifindex), in.host.Restore(ifindex))
 }
 
@@ -136,6 +159,7 @@ func (in *installer) attach(p plan.Port) error {
 	}
 	delete(in.failed, p.IfIndex)
 	in.ports[p.IfIndex] = plan.Port{IfIndex: p.IfIndex, Name: p.Name, Mode: p.Mode, SetOffloads: p.SetOffloads}
+	in.sorted = nil
 	return nil
 }
 
@@ -147,6 +171,8 @@ type outcome struct {
 	marked []bpf.Key
 	// full counts rows that found no place.
 	full int
+	// fullFlows counts flows that found no place.
+	fullFlows int
 	// refused holds the devices that the kernel did not take, with its error.
 	refused map[int]error
 	// unlisted holds lists that are not what they should be, for want of room or
@@ -167,7 +193,8 @@ func (in *installer) apply(ops []diff.Op) outcome {
 			continue // it stays closed
 		}
 		if out.refused[op.Port.IfIndex] != nil && op.Kind == diff.SetRule ||
-			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil {
+			op.Kind == diff.PutRow && out.refused[op.Row.IfIndex] != nil ||
+			op.Kind == diff.PutFlow && (out.refused[op.Flow.IfIndex] != nil || out.refused[op.Flow.Egress] != nil) {
 			continue
 		}
 		if err := in.step(op, &out); err != nil {
@@ -177,6 +204,7 @@ func (in *installer) apply(ops []diff.Op) outcome {
 	if err := in.lane.SettleLists(); err != nil {
 		errs = append(errs, err)
 	}
+	in.lane.ForgetTypes()
 	out.err = errors.Join(errs...)
 	return out
 }
@@ -195,6 +223,10 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 	switch op.Kind {
 	case diff.ClosePort:
 		in.close(op.Port.IfIndex)
+	case diff.DeleteFlow:
+		in.deleteFlow(op.Flow.FlowKey)
+	case diff.PutFlow:
+		return in.putFlow(*op.Flow, out)
 	case diff.MarkRow:
 		in.lane.MarkRow(in.key(op.Row.Key))
 	case diff.DeleteRow:
@@ -207,14 +239,14 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 			return err
 		}
 	case diff.PutList:
-		if err := in.putList(op.List); err != nil {
+		if err := in.putList(*op.List); err != nil {
 			out.unlisted[op.List.Key] = true
 			if !errors.Is(err, bpf.ErrNoRoom) {
 				return err
 			}
 		}
 	case diff.AddPort:
-		if err := in.attach(op.Port); err != nil {
+		if err := in.attach(*op.Port); err != nil {
 			out.refused[op.Port.IfIndex] = err
 			return nil
 		}
@@ -225,7 +257,8 @@ func (in *installer) step(op diff.Op, out *outcome) error {
 		if err := in.lane.SetRule(op.Port.IfIndex, in.rule(rule)); err != nil {
 			return err
 		}
-		in.ports[op.Port.IfIndex] = op.Port
+		in.ports[op.Port.IfIndex] = *op.Port
+		in.sorted = nil
 	case diff.PutRow:
 		key := in.key(op.Row.Key)
 		fresh := in.lane.FindRow(key) == nil
@@ -255,7 +288,7 @@ func (in *installer) rule(r plan.Rule) bpf.Rule {
 		Protected: r.Protected, Declared: r.Declared, Checksum: r.Checksum,
 		Bundle: r.Bundle, Legs: r.Legs, Reflects: r.Reflects, Scattered: r.Scattered, Finish: r.Finish,
 		VLANMode: bpf.VLANMode(r.VLANMode), VID: r.VID, VLANs: r.VLANs,
-		MaxFrame: r.MaxFrame, Bridge: in.number(r.Bridge), KeepAlive: r.KeepAlive,
+		MaxFrame: r.MaxFrame, Bridge: in.number(r.InDomain()), Flows: r.Flows, KeepAlive: r.KeepAlive,
 		Rules: in.listKey(r.Rules), Addresses: in.listKey(r.Addresses), Scoped: r.Scoped, MAC: r.MAC,
 		PoliceBytes: bpf.Rate(r.PoliceBytes), PoliceFrames: bpf.Rate(r.PoliceFrames),
 	}
@@ -284,7 +317,7 @@ func (in *installer) number(bridge string) uint8 {
 		}
 		alive := make(map[string]bool)
 		for _, p := range in.ports {
-			alive[p.Rule.Bridge] = true
+			alive[p.Rule.InDomain()] = true
 		}
 		for k := range in.lists {
 			alive[k.Bridge] = true

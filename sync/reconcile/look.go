@@ -42,7 +42,9 @@ type picture struct {
 	snap    *ovs.Snapshot
 	// unwatched says why the rules of a bridge can't be watched, by Bridge:name.
 	unwatched map[string]error
-	err       error
+	// dump is what was read of megaflows, nil for nothing.
+	dump *dump
+	err  error
 }
 
 // staleFor is how long looks may be thrown away, one after the other, before
@@ -101,6 +103,9 @@ func (s *session) soon(d time.Duration) {
 // sources costs a fifth of a core at most.
 func (s *session) arm(timer *time.Timer) {
 	at := s.due
+	if dump := s.mega.nextDump(); !dump.IsZero() && (at.IsZero() || dump.Before(at)) {
+		at = dump
+	}
 	if next := s.stations.next(); !next.IsZero() {
 		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
 			next = pause
@@ -135,11 +140,20 @@ func (s *session) look() {
 	}
 	// A rule is watched before it is read, or its change would be missed.
 	p.unwatched, p.err = s.watchFlows()
+	var dump []string
+	if due := s.mega.nextDump(); !due.IsZero() && !p.started.Before(due) {
+		dump = s.mega.bridges
+	}
+	epoch := s.mega.epoch
+	anew := s.lastFull.Equal(p.started) // ovs-vswitchd does not change its version
 	s.readers.Go(func() {
 		if p.err == nil {
 			ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
 			defer cancel()
-			p.snap, p.err = s.read(ctx)
+			p.snap, p.err = s.read(ctx, anew)
+			if p.err == nil && dump != nil {
+				p.dump = s.readMegaflows(ctx, dump, epoch)
+			}
 		}
 		select {
 		case s.results <- p:
@@ -148,9 +162,11 @@ func (s *session) look() {
 	})
 }
 
-func (s *session) read(ctx context.Context) (*ovs.Snapshot, error) {
-	if err := s.readVersion(ctx); err != nil {
-		return nil, err
+func (s *session) read(ctx context.Context, version bool) (*ovs.Snapshot, error) {
+	if version {
+		if err := s.readVersion(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return s.observer.Look(ctx)
 }
@@ -215,30 +231,48 @@ func (p picture) unwatch() {
 func (s *session) install(p picture) error {
 	snap := p.snap
 	p.unwatch()
+	changed := s.links == nil
 	links, err := s.readLinks(p.started)
 	if err != nil {
 		return err
 	}
+	for bridge := range p.unwatched {
+		if s.mega.reach[bridge] && s.mega.flows != nil {
+			s.unsettle("rules of " + bridge + " can't be watched")
+		}
+	}
+	dumped := s.takeDump(p.dump)
 	result := plan.Build(snap, links, s.policy(snap))
+	if s.noteFlowBridges(snap, &result) {
+		dumped, result = false, plan.Build(snap, links, s.policy(snap))
+	}
 	s.in.recall(result.Tables)
 	s.in.forget(snap)
-	have, sightings, err := s.in.have()
+	have, sightings, err := s.in.have(changed)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	s.stations.marked(sightings, now)
 	for _, e := range s.inbox.drain(s.lane) {
-		s.stations.sighted(e, now)
+		s.sighted(e, now)
 	}
-	early := false
+	early, fresh, domains := false, false, flowDomains(&result.Tables)
 	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
+		fresh = fresh || o.Kind == diff.PutFlow
+		if !dumped && overtaken(o, domains) {
+			return true
+		}
 		elsewhere := o.Kind == diff.PutRow && s.stations.elsewhere(s.in.key(o.Row.Key), o.Row.IfIndex, now)
 		early = early || elsewhere
 		return elsewhere
 	}))
 	if early {
 		s.soon(learns / 3) // until OVS must have learned
+	}
+	if dumped {
+		s.mega.found(fresh)
+		s.log.Debug("megaflows were read", "took", p.dump.cost, "flows", len(result.Tables.Flows), "new", fresh)
 	}
 	s.confirm(out)
 	s.stations.looked(p.started, func(k bpf.Key) bool {
@@ -248,7 +282,7 @@ func (s *session) install(p picture) error {
 	s.noteRefused(out, links)
 	s.blind, s.bonds = blindSpots(snap, &result, links), bondsOf(snap)
 	s.publish(snap, result, links, out)
-	s.reviewSuspicion(&result.Tables, p.started)
+	s.reviewSuspicion(&result.Tables, p.started, dumped)
 	if out.err != nil {
 		return fmt.Errorf("write the kernel's tables: %w", out.err)
 	}
@@ -289,7 +323,7 @@ func (s *session) confirm(out outcome) {
 		if r := s.lane.FindRow(e.Key); r != nil && r.IfIndex != e.IfIndex {
 			elsewhere[e.Key] = true
 		}
-		s.stations.sighted(e, now)
+		s.sighted(e, now)
 	}
 	for _, k := range out.put {
 		if elsewhere[k] || !s.lane.Confirm(k) {
@@ -331,7 +365,12 @@ func (s *session) publish(snap *ovs.Snapshot, result plan.Result, links map[stri
 	if len(out.unlisted) > 0 {
 		s.log.Warn("no room for OpenFlow rules in one piece: ports that need them stay with OVS (see --rule-rows)", "lists", len(out.unlisted))
 	}
-	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full = snap, result, links, full
+	fullFlows := result.UnfitFlows + out.fullFlows
+	if fullFlows > 0 && s.view.FullFlows == 0 {
+		s.log.Warn("the table of flows is full: more of them stay with OVS (see --flow-rows)", "flows", fullFlows)
+	}
+	s.view.Snapshot, s.view.Result, s.view.Links, s.view.Full, s.view.FullFlows = snap, result, links, full, fullFlows
+	s.view.NoFlows = s.mega.missing()
 }
 
 // open opens the lane after a look that began at started, or keeps it open. A

@@ -114,8 +114,12 @@ type View struct {
 	Result plan.Result
 	// Links are the devices of that moment by name.
 	Links map[string]plan.Link
-	// Full counts stations that found no place in the FDB, in the last look.
-	Full int
+	// Full counts stations that found no place in the FDB, in the last look, and
+	// FullFlows flows.
+	Full, FullFlows int
+	// NoFlows says why nothing is known of what OVS does with frames of bridges that
+	// use flows, "" when it is.
+	NoFlows string
 	// Looks counts looks at OVS, Failures those that failed.
 	Looks, Failures uint64
 }
@@ -147,7 +151,7 @@ func newDaemon(cfg Config, lane *bpf.Lane, h *host.Host) *Daemon {
 		cfg: cfg, log: cfg.Log, lane: lane, host: h, in: newInstaller(lane, h),
 		refused:  make(map[int]refusedDevice),
 		losses:   losses{devices: make(map[int]*loss)},
-		inbox:    inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1)},
+		inbox:    inbox{ready: make(chan struct{}, 1), losses: make(chan struct{}, 1), noFlow: make(chan struct{}, 1)},
 		compiler: make(compiler),
 		hand:     handover{requests: make(chan handRequest)},
 		view:     View{Why: "starting"},

@@ -41,6 +41,7 @@ type session struct {
 	frames  map[int]uint64                 // of ports without a program, by ifindex
 	looks                                  // see look.go
 	auditor *auditor                       // see audit.go
+	mega    megaflows                      // see megaflows.go
 
 	pidMu sync.Mutex // the observer asks from several goroutines
 	pid   int        // of ovs-vswitchd, as first seen
@@ -52,7 +53,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
 		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
 		looks:   looks{results: make(chan picture), lastGood: time.Now(), churn: make(map[string]bool)},
-		auditor: newAuditor(d.cfg.AuditInterval),
+		auditor: newAuditor(d.cfg.AuditInterval), mega: newMegaflows(),
 	}
 	s.observer = observe.New(observe.Config{Database: db, Control: s, OpenFlow: s.of, Want: plan.Wanted})
 	return s
@@ -61,6 +62,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 func (s *session) close() {
 	close(s.done)
 	s.auditor.timer.Stop()
+	s.mega.retry.Stop()
 	for _, m := range s.monitors {
 		m.Close()
 	}
@@ -112,6 +114,10 @@ func (s *session) run() error {
 	for {
 		s.arm(timer)
 		s.armLosses(retry)
+		var bondsDue <-chan time.Time // each time that it wakes costs the daemon something
+		if len(s.bonds) > 0 {
+			bondsDue = bonds.C
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -126,6 +132,7 @@ func (s *session) run() error {
 			s.observer.ForgetAll()
 			s.soon(0)
 		case <-s.db.Changed():
+			s.auditor.forgetPorts()
 			s.stale = true
 			s.closeFirst()
 			s.observer.ForgetAll()
@@ -133,16 +140,28 @@ func (s *session) run() error {
 		case bridge := <-s.flowsChanged:
 			s.churn[bridge] = true
 			s.closeBridge(bridge)
+			if s.mega.reach[bridge] {
+				s.unsettle("an OpenFlow rule of " + bridge + " has changed")
+			}
 			s.observer.Forget(bridge)
 			s.soon(s.churnPause())
 		case <-s.linksChanged:
+			s.auditor.forgetPorts()
 			s.links = nil
 			s.closeFirst()
 			s.soon(0)
 		case <-s.inbox.ready:
 			now := time.Now()
 			for _, e := range s.inbox.take() {
-				s.stations.sighted(e, now)
+				s.sighted(e, now)
+			}
+		case <-s.inbox.noFlow:
+			s.mega.ask(time.Now())
+		case <-s.mega.retry.C:
+			s.settle()
+		case end := <-s.mega.settles:
+			if err := s.settledNow(end); err != nil {
+				return err
 			}
 		case <-s.inbox.losses:
 			s.noteLosses(time.Now())
@@ -158,7 +177,7 @@ func (s *session) run() error {
 			if err := s.glance(ctx); err != nil {
 				return err
 			}
-		case <-bonds.C:
+		case <-bondsDue:
 			if err := s.glanceAtBonds(ctx); err != nil {
 				return err
 			}
@@ -226,6 +245,7 @@ func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
 	stats, err := fdb.ParseStats(text)
 	if err != nil || stats != s.stats[bridge] {
 		s.stats[bridge] = stats
+		s.mega.ask(time.Now())
 		s.soon(0)
 	}
 	return true, nil
@@ -238,8 +258,9 @@ const _ = uint(lease - ovsdb.NoticedWithin)
 // closeFirst closes what a change of the database or of a device forbids,
 // before OVS is asked for all the rest.
 func (s *session) closeFirst() {
-	if s.watching() {
-		return // the other daemon does
+	if s.watching() { // the other daemon does
+		s.unsettle("something has changed")
+		return
 	}
 	view := s.View()
 	snap, err := s.db.Read()
@@ -262,7 +283,10 @@ func (s *session) closeFirst() {
 	if err != nil {
 		return
 	}
-	have, _, err := s.in.have()
+	if s.changedBehind(snap, links) {
+		s.unsettle("the database or a device has changed")
+	}
+	have, _, err := s.in.have(true)
 	if err != nil {
 		return
 	}

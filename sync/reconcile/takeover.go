@@ -67,9 +67,10 @@ func (p *predecessor) prepare(ctx context.Context, cfg Config) (*Daemon, error) 
 		return nil, err
 	}
 	if !lane.Sized(cfg.Tables) {
-		cfg.Log.Warn("the tables keep their sizes when they are taken over: --fdb-rows, --max-ports and --rule-rows count after a restart")
+		cfg.Log.Warn("the tables keep their sizes when they are taken over: --fdb-rows, --flow-rows, --max-ports and --rule-rows count after a restart")
 		cfg.Policy.Rows = min(cfg.Policy.Rows, lane.MaxRows())
 		cfg.Policy.Rules = lane.MaxRules()
+		cfg.Policy.FlowRows = min(cfg.Policy.FlowRows, lane.MaxFlows())
 	}
 	for ifindex, mode := range o.Modes {
 		if err := lane.LoadAhead(ifindex, bpf.Mode(mode)); err != nil {
@@ -120,6 +121,9 @@ func (s *session) succeed(p picture) error {
 		s.soon(minBackoff)
 		return nil
 	}
+	if !s.readyWithFlows(p) {
+		return nil
+	}
 	var st state
 	if err := s.prior.call(s.ctx, &st, "takeover/take"); err != nil {
 		return err
@@ -148,11 +152,32 @@ func (s *session) succeed(p picture) error {
 	s.view.Open, s.view.Why = true, "" // if it was
 	s.Daemon.mu.Unlock()
 	s.log.Info("tables taken over", "pid", s.prior.pid, "ports", len(st.Ports))
+	s.mega.due = time.Now()
 	// A look that is newer than what the kernel has marked, and than all that the
 	// other daemon has closed something for.
 	s.observer.ForgetAll()
 	s.soon(0)
 	return nil
+}
+
+// flowsPatience is how long the tables are not taken because it is not known yet what
+// OVS does with frames of bridges that use flows.
+const flowsPatience = 5 * time.Second
+
+// readyWithFlows tells whether a picture has all that the tables should hold, flows
+// included: without, they would be taken out until they are known.
+func (s *session) readyWithFlows(p picture) bool {
+	dumped := s.takeDump(p.dump)
+	// Devices do not matter here, and look different while the other one has them.
+	result := plan.Build(p.snap, nil, s.policy(p.snap))
+	if s.noteFlowBridges(p.snap, &result) {
+		dumped = false
+	}
+	if len(s.mega.bridges) == 0 || dumped || time.Since(s.prior.since) > flowsPatience {
+		return true
+	}
+	s.soon(minBackoff)
+	return false
 }
 
 // inherit makes this process the writer of the tables.

@@ -53,6 +53,10 @@ func (r Reporter) Register(s *unixctl.Server, level *slog.LevelVar, exit func())
 		stations := r.Stations(b)
 		return unixctl.Reply{Text: StationsText(stations, b), JSON: stations}
 	}))
+	s.Register(perBridge("flow/show", "[bridge]", func(b string) unixctl.Reply {
+		flows := r.Flows(b)
+		return unixctl.Reply{Text: FlowsText(flows), JSON: flows}
+	}))
 	s.Register(unixctl.Command{Name: "rule/show", Usage: "[bridge]", MaxArgs: 1, Run: func(ctx context.Context, args []string) (unixctl.Reply, error) {
 		b, err := bridge(args)
 		if err != nil {

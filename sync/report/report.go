@@ -53,13 +53,21 @@ type Bridge struct {
 	// it (the same, or refused).
 	Mode  string `json:"mode"`
 	State string `json:"state"`
+	// Lane is the lane that it uses, fdb or flows, and LaneWhy why; "" when it is
+	// off.
+	Lane    string `json:"lane"`
+	LaneWhy string `json:"lane_why"`
 	// Canary is in percent; VLANs is xdp-vlans as written, "" for all.
 	Canary int    `json:"canary"`
 	VLANs  string `json:"vlans"`
-	// Ports and Stations count what is in the kernel's tables.
-	Ports    int    `json:"ports"`
-	Stations int    `json:"stations"`
-	Frames   Frames `json:"frames"`
+	// Ports, Stations and Flows count what is in the kernel's tables.
+	Ports    int `json:"ports"`
+	Stations int `json:"stations"`
+	Flows    int `json:"flows"`
+	// NoFlows says why a bridge that uses flows has none at the moment, "" when
+	// what OVS does is known.
+	NoFlows string `json:"no_flows,omitempty"`
+	Frames  Frames `json:"frames"`
 	// Reasons counts the frames from its ports by what became of them: "lane",
 	// "would", or why they passed to OVS (enum reason in bpf/src/layout.h).
 	Reasons map[string]uint64 `json:"reasons"`
@@ -143,12 +151,20 @@ func (r Reporter) Status() Status {
 	for _, row := range r.stations(v) {
 		stations[row.Bridge]++
 	}
+	flows := make(map[string]int)
+	for _, f := range r.flows(v) {
+		flows[f.Bridge]++
+	}
 	audits := r.Daemon.Audits()
 	for _, b := range v.Result.Bridges {
 		out := Bridge{
 			Name: b.Name, Mode: string(b.Mode), State: string(b.State), Canary: b.Canary, VLANs: b.VLANs,
+			Lane: string(b.Lane), LaneWhy: b.LaneWhy, Flows: flows[b.Name],
 			Stations: stations[b.Name], Audit: auditOf(audits[b.Name]), Errors: append([]string{}, b.Errors...), Refusals: refusals(v, b.Name),
 			Reasons: map[string]uint64{},
+		}
+		if b.Lane == plan.FlowLane {
+			out.NoFlows = v.NoFlows
 		}
 		for _, p := range v.Result.Tables.Ports {
 			if p.Rule.Bridge != b.Name {

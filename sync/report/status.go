@@ -52,11 +52,20 @@ func (br Bridge) text(b *strings.Builder, all bool) {
 	}
 	if br.Mode != "off" && br.State != "refused" {
 		fmt.Fprintf(b, ", %d ports, %d stations", br.Ports, br.Stations)
+		if br.Lane == "flows" {
+			fmt.Fprintf(b, ", %d flows", br.Flows)
+		}
 		if br.Canary != 100 {
 			fmt.Fprintf(b, ", canary %d %%", br.Canary)
 		}
 		if br.VLANs != "" {
 			fmt.Fprintf(b, ", VLANs %s", br.VLANs)
+		}
+		if br.Lane == "flows" && all {
+			fmt.Fprintf(b, "\n    follows OVS's flows: %s", br.LaneWhy)
+		}
+		if br.NoFlows != "" {
+			fmt.Fprintf(b, "\n    no flows now: %s", br.NoFlows)
 		}
 		fmt.Fprintf(b, "\n    %s", br.Frames.forecast(br.State == "observe", br.Reasons))
 		if br.Lost > 0 {

@@ -36,6 +36,12 @@ type Why struct {
 	// Reason is as counted by the program, or that of a refusal.
 	Reason string `json:"reason"`
 	Detail string `json:"detail"`
+	// Lane is the lane that the bridge uses, fdb or flows. With flows, VLAN is the
+	// tag of the frame as it comes, 0 for none.
+	Lane string `json:"lane,omitempty"`
+	// Megaflow is what OVS has for the frame where the lane has no flow; nil for
+	// nothing, or when it was not asked.
+	Megaflow *Megaflow `json:"megaflow,omitempty"`
 	// Trace is what "ofproto/trace" of OVS says of the frame.
 	Trace string `json:"trace"`
 }
@@ -60,6 +66,9 @@ var explain = map[string]string{
 	"protected":      "both ports are protected",
 	"scattered":      "the frame lies in several buffers, which the destination's device does not take",
 	"too-long":       "the frame is larger than one of the two ports takes",
+	"fragment":       "flows are for whole packets: fragments of IP are OVS's",
+	"no-flow":        "OVS has shown no flow for it that the lane can take",
+	"stale-flow":     "its flow leads to another port than the one that the destination was last seen on",
 	"rule":           "an OpenFlow rule does something that the lane does not, or none matches",
 	"dropped":        "an OpenFlow rule drops it",
 
@@ -77,7 +86,7 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 	if err != nil {
 		return Why{}, err
 	}
-	w := Why{Bridge: bridge, InPort: iface.Name, VLAN: vlan, Dst: dst, Path: "ovs"}
+	w := Why{Bridge: bridge, InPort: iface.Name, VLAN: vlan, Dst: dst, Path: "ovs", Lane: string(laneOf(v, bridge))}
 	tables := r.tables(v)
 	ifindex := v.Links[iface.Name].IfIndex
 	lp := tables.Port(ifindex)
@@ -90,6 +99,10 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 		w.VLAN, frame.VID = *in.Tag, 0
 	}
 	frame.Src = sourceOn(tables, bridge, w.VLAN, ifindex, dst)
+	if lp != nil && lp.Rule.Flows {
+		frame = flowFrame(tables, in, lp, vlan, dst)
+		w.VLAN = frame.VID
+	}
 	w.Src = frame.Src
 	w.Trace = r.trace(ctx, bridge, iface.OFPort, frame)
 
@@ -115,11 +128,19 @@ func (r Reporter) Why(ctx context.Context, bridge, inPort string, vlan ovs.VLAN,
 		frame.Any, frame.Carries = false, trace.Flow{}.Carries()
 		verdict := tables.Decide(frame)
 		w.Reason, w.Detail = verdict.Reason, explain[verdict.Reason]
-		if w.Reason == "new-source" && frame.Src.IsZero() {
+		if w.Reason == "new-source" && !lp.Rule.Flows && frame.Src.IsZero() {
 			w.Detail = "no station is known on the port in this VLAN"
 		}
 		if w.Reason == "port-closed" && len(refused) > 0 {
 			w.Reason, w.Detail = refused[0].Reason, refused[0].Detail
+		}
+		if lp.Rule.Flows && (w.Reason == "no-flow" || w.Reason == "new-source") {
+			var src ovs.MAC
+			w.Megaflow, src, err = megaflow(ctx, r.Rundir, bridge, frame, iface.Name)
+			if w.explainFlow(err); w.Megaflow != nil && w.Src != src && !src.IsZero() {
+				w.Src, frame.Src = src, src
+				w.Trace = r.trace(ctx, bridge, iface.OFPort, frame)
+			}
 		}
 		if verdict.Drops {
 			w.Path = "drop"
@@ -190,6 +211,16 @@ func findPort(v reconcile.View, bridge, name string) (*ovs.Port, *ovs.Interface,
 	return port, found, nil
 }
 
+// laneOf is the lane that a bridge uses, "" when it uses none.
+func laneOf(v reconcile.View, bridge string) plan.Lane {
+	for _, b := range v.Result.Bridges {
+		if b.Name == bridge {
+			return b.Lane
+		}
+	}
+	return ""
+}
+
 // asks tells whether a bridge's keys ask for the lane.
 func asks(v reconcile.View, bridge string) bool {
 	return slices.ContainsFunc(v.Result.Bridges, func(b plan.Bridge) bool { return b.Name == bridge && b.Mode != plan.Off })
@@ -207,10 +238,11 @@ func (r Reporter) tables(v reconcile.View) *plan.Tables {
 			continue
 		}
 		t.Rows = append(t.Rows, plan.Row{
-			Key:     plan.Key{Bridge: p.Rule.Bridge, VLAN: row.VLAN, MAC: row.MAC},
+			Key:     plan.Key{Bridge: p.Rule.InDomain(), VLAN: row.VLAN, MAC: row.MAC},
 			IfIndex: row.IfIndex, Target: row.Target, Mirrored: row.Mirrored, Declared: row.Declared, Moved: row.Moved,
 		})
 	}
+	t.Flows = r.Daemon.Flows()
 	t.Sort()
 	return &t
 }

@@ -51,11 +51,9 @@ var aimedOdd = []kind{
 		l3 := 14 + 4*len(src.tags)
 		return b[:l3+g.IntN(min(70, len(b)-l3))]
 	}},
-	{"aimed-short", func(g *generator, src, dst station) []byte {
-		p := g.aimedAny(src, dst) // the IP header knows that L4 is short
-		p.l4 = p.l4[:g.IntN(min(len(p.l4), 24))]
-		return p.finish().bytes()
-	}},
+	{"aimed-short", aimedShort},
+	{"aimed-short", aimedShort},
+	{"aimed-short", aimedShort},
 	{"aimed-padded", func(g *generator, src, dst station) []byte {
 		b := g.aimedAny(src, dst).finish().bytes()
 		return append(b, make([]byte, 1+g.IntN(8))...)
@@ -118,6 +116,18 @@ var aimedOdd = []kind{
 		types := []uint16{0x88b5, 0x8847, 0x8848, 0x8863, 0x05ff, 0x0600, 0x894f, 0x8035}
 		return frame.Frame{Dst: dst.mac, Src: src.mac, Tags: src.tags, EtherType: pick(g, types), Payload: g.bytes(14)}.Bytes()
 	}},
+}
+
+// aimedShort has less behind the IP header than its protocol's header takes, and
+// the IP header says so.
+func aimedShort(g *generator, src, dst station) []byte {
+	p := g.aimed(src, dst, pick(g, []uint8{protoUDP, protoUDP, protoSCTP, protoTCP, protoICMP}))
+	p.l4 = p.l4[:g.IntN(min(len(p.l4), pick(g, []int{9, 24})))]
+	b := p.finish().bytes()
+	if g.chance(60) { // as cards do
+		b = append(b, g.fill(max(60-len(b), 0))...)
+	}
+	return b
 }
 
 func aimedFragment(g *generator, src, dst station) []byte {

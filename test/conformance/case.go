@@ -88,6 +88,9 @@ func (f *Frame) String() string {
 	return fmt.Sprintf("at port %d, %s: %s", f.Port, f.Kind, describe(f.Data))
 }
 
+// key tells frames apart, and where they are sent.
+func (f *Frame) key() string { return string(append([]byte{byte(f.Port)}, f.Data...)) }
+
 // describe decodes a frame as far as it can.
 func describe(b []byte) string {
 	f, err := frame.Parse(b)

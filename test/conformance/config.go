@@ -17,12 +17,20 @@ type Config struct {
 	// Ports holds the ports of all bridges; port i has the OpenFlow port
 	// number i + 1.
 	Ports []Port
+	// Patches join bridges. They do not change in a case.
+	Patches []Patch
 }
+
+// Patch is a pair of patch ports between two bridges.
+type Patch struct{ Bridges [2]int }
+
+// patchPort is the OpenFlow port number of an end of a patch.
+func patchPort(patch, end int) int { return 100 + 2*patch + end }
 
 // Bridge is the configuration of a bridge, in the words of the database.
 type Bridge struct {
-	// Mode is external_ids:xdp-offload.
-	Mode string
+	// Mode is external_ids:xdp-offload, Lane is xdp-lane.
+	Mode, Lane string
 	// Canary and XDPVLANs are the keys of these names; "" leaves them out.
 	Canary, XDPVLANs string
 	FloodVLANs       []ovs.VLAN
@@ -81,7 +89,7 @@ type Port struct {
 // Clone returns a copy that shares nothing that is ever changed: slices of a
 // Bridge or Port are replaced, not written to.
 func (c Config) Clone() Config {
-	return Config{Bridges: slices.Clone(c.Bridges), Ports: slices.Clone(c.Ports)}
+	return Config{Bridges: slices.Clone(c.Bridges), Ports: slices.Clone(c.Ports), Patches: c.Patches}
 }
 
 // mode returns the port's vlan_mode, with the empty one made explicit.
@@ -137,6 +145,7 @@ func (b *Bridge) String() string { return strings.Join(b.words(), " ") }
 
 func (b *Bridge) words() words {
 	w := words{"xdp-offload=" + b.Mode}
+	w.addIf(b.Lane != "", "xdp-lane=%s", b.Lane)
 	w.addIf(b.Canary != "", "xdp-canary=%s", b.Canary)
 	w.addIf(b.XDPVLANs != "", "xdp-vlans=%s", b.XDPVLANs)
 	w.addIf(len(b.FloodVLANs) > 0, "flood_vlans=%v", b.FloodVLANs)
@@ -206,6 +215,9 @@ func (c *Config) String() string {
 	}
 	for i := range c.Ports {
 		fmt.Fprintf(&b, "  port %d: %s\n", i, &c.Ports[i])
+	}
+	for i, p := range c.Patches {
+		fmt.Fprintf(&b, "  patch between bridge %d (port %d) and %d (port %d)\n", p.Bridges[0], patchPort(i, 0), p.Bridges[1], patchPort(i, 1))
 	}
 	return b.String()
 }

@@ -14,11 +14,12 @@ import (
 )
 
 var (
-	cases  = flag.Int("cases", 10, "how many cases to run, of one or two bridges each")
-	seed   = flag.Uint64("seed", 1, "seed of the first case; the next have the next ones")
-	frames = flag.Int("frames", 400, "frames in a case, about")
-	limit  = flag.Duration("limit", 0, "begin no case after this time; 0: no limit")
-	shrink = flag.Duration("shrink", time.Minute, "time to make a failing case smaller")
+	cases     = flag.Int("cases", 10, "how many cases to run, of one or two bridges each")
+	seed      = flag.Uint64("seed", 1, "seed of the first case; the next have the next ones")
+	pipelines = flag.Int("pipelines", 5, "how many cases of two bridges to run with what a cloud makes of them")
+	frames    = flag.Int("frames", 400, "frames in a case, about")
+	limit     = flag.Duration("limit", 0, "begin no case after this time; 0: no limit")
+	shrink    = flag.Duration("shrink", time.Minute, "time to make a failing case smaller")
 )
 
 const (
@@ -29,18 +30,25 @@ const (
 	reruns = 2
 )
 
-func TestRandomBridges(t *testing.T) {
+func TestRandomBridges(t *testing.T) { runCases(t, *cases, Generate, (*Tally).lacks) }
+
+// Bridges as OpenStack Neutron and OVN make them, with patch ports.
+func TestRandomPipelines(t *testing.T) {
+	runCases(t, *pipelines, GeneratePipeline, (*Tally).flowless)
+}
+
+func runCases(t *testing.T, n int, generate func(seed uint64, frames int) *Case, lacks func(*Tally) string) {
 	r, err := NewRig(lab.NewT(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	tally := NewTally()
 	told := time.Now()
-	for i := range *cases {
+	for i := range n {
 		if *limit > 0 && time.Since(tally.Began) > *limit || tally.Failures+tally.Unstable == maxFailures {
 			break
 		}
-		c := Generate(*seed+uint64(i), *frames)
+		c := generate(*seed+uint64(i), *frames)
 		f, err := r.Run(c, tally)
 		if err != nil {
 			t.Fatal(err)
@@ -63,7 +71,7 @@ func TestRandomBridges(t *testing.T) {
 	if strings.Contains(r.daemon.Output(1<<20), "audit: the lane of the bridge is closed") {
 		t.Error("the audit has closed a lane")
 	}
-	if lacks := tally.lacks(); lacks != "" {
+	if lacks := lacks(tally); lacks != "" {
 		t.Error(lacks)
 	}
 }

@@ -43,7 +43,8 @@ func (x *run) uncounted(frames []*Frame) {
 func (x *run) counts() error {
 	var bridges []int
 	for i, b := range x.cfg.Bridges {
-		if b.Policy != nil && !b.Policy.Overlaps && !x.rewritten[i] {
+		// Flows do not tell which rules made them.
+		if b.Policy != nil && !b.Policy.Overlaps && !x.rewritten[i] && !x.flowed[i] {
 			bridges = append(bridges, i)
 		}
 	}

@@ -50,10 +50,12 @@ func (g *generator) foreignAction(bridge int) foreignAction {
 		a.teaches = true
 		return a
 	}
+	if g.chance(20) { // what looks most like NORMAL
+		return plain("NORMAL,output:%d", out())
+	}
 	return pick(g, []func() foreignAction{
 		func() foreignAction { return plain("output:%d", out()) },
 		func() foreignAction { return plain("output:%d,output:%d", out(), out()) },
-		func() foreignAction { return plain("NORMAL,output:%d", out()) },
 		func() foreignAction { return plain("output:%d,NORMAL", out()) },
 		func() foreignAction { return plain("load:0->NXM_OF_VLAN_TCI[],output:%d", out()) },
 		func() foreignAction { return plain("mod_vlan_vid:%d,output:%d", vid(), out()) },

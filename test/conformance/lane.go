@@ -25,12 +25,14 @@ type laneState struct {
 	rows map[address]laneRow
 	// attached tells which ports have a program that watches them.
 	attached []bool
+	// flows tells which bridges use OVS's flows.
+	flows map[int]bool
 	// closed tells why the lane is closed; "" when it is open.
 	closed string
 }
 
 func (r *Rig) laneState() (laneState, error) {
-	st := laneState{rows: make(map[address]laneRow), attached: make([]bool, maxPorts)}
+	st := laneState{rows: make(map[address]laneRow), attached: make([]bool, maxPorts), flows: make(map[int]bool)}
 	rows, err := askLane[[]lab.FDBRow](r, "fdb/show")
 	if err != nil {
 		return st, err
@@ -51,6 +53,9 @@ func (r *Rig) laneState() (laneState, error) {
 		st.closed = "the lane is " + status.Lane
 	}
 	for _, b := range status.Bridges {
+		if i, ok := bridges[b.Name]; ok && b.Lane == "flows" {
+			st.flows[i] = true
+		}
 		if b.Audit.Found != nil {
 			st.closed = fmt.Sprintf("the audit has closed the lane of %s: %s\n%s", b.Name, b.Audit.Found.Detail, b.Audit.Found.Trace)
 		}
@@ -75,7 +80,7 @@ func (r *Rig) laneState() (laneState, error) {
 
 // plainBridge tells a bridge that has nothing which may keep it off the lane.
 func (b *Bridge) plainBridge() bool {
-	return b.Mode == "on" && len(b.Mirrors) == 0 && !b.STP && !b.RSTP && !b.Secure && b.FragMode == "" &&
+	return b.Mode == "on" && b.Lane != "flows" && len(b.Mirrors) == 0 && !b.STP && !b.RSTP && !b.Secure && b.FragMode == "" &&
 		(b.Policy == nil || !b.Policy.foreign())
 }
 
@@ -128,7 +133,7 @@ func (r *Rig) converge() (laneState, string, error) {
 			return errors.New(st.closed)
 		}
 		for a, at := range known {
-			if s := st.rows[a].state; r.lane.now.onLane(a, at) && s != "lane" && s != "source-only" {
+			if s := st.rows[a].state; !st.flows[a.bridge] && r.lane.now.onLane(a, at) && s != "lane" && s != "source-only" {
 				return fmt.Errorf("bridge %d VLAN %d %s %s: the lane has it as %q", a.bridge, a.vlan, a.mac, at.text(true), s)
 			}
 		}
@@ -141,8 +146,33 @@ func (r *Rig) converge() (laneState, string, error) {
 	if err != nil {
 		return st, fmt.Sprintf("  the lane is behind: %v\n", err), nil
 	}
+	if len(st.flows) > 0 {
+		return st, "", r.flowsRead()
+	}
 	return st, "", nil
 }
+
+// flowsRead waits until the lane has no more of OVS's flows to take up.
+func (r *Rig) flowsRead() error {
+	var last []lab.Flow
+	since := time.Now()
+	return lab.Eventually(2*lateLane, func() error {
+		now, err := askLane[[]lab.Flow](r, "flow/show")
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(now, last) {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < flowsLate {
+			return errors.New("the flows of the lane change all the time")
+		}
+		return nil
+	})
+}
+
+// flowsLate is how often ovs-xdpd reads flows, and more.
+const flowsLate = 1300 * time.Millisecond
 
 // agree waits until the lane has no station where OVS has it no longer, by
 // having ovs-xdpd look.

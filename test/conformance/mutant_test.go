@@ -29,8 +29,8 @@ func without(check string) []edit { return []edit{{program, check, ""}} }
 // mutants break what is done without rules.
 var mutants = []mutant{
 	{"source check dropped", []edit{
-		{program, "if (src.row.slot != slot || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
-	{"moved mark never set", without("\t\tfdb_sighted(place, src, slot);\n")},
+		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
+	{"moved mark never set", without("\t\tfdb_sighted(f->src | domain, bundle);\n")},
 	{"moved mark of the destination ignored", without("\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n")},
 	{"priority lost where the tag is kept", []edit{
 		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
@@ -43,18 +43,18 @@ var mutants = []mutant{
 	return REASON_LANE;
 }`}}},
 	{"tagged frames accepted on access ports", without("\tif ((r->flags & RULE_ACCESS) && f->vid)\n\t\treturn false; /* even its own VID */\n")},
-	{"hairpin check dropped", without("\tif (dst.row.slot == slot)\n\t\treturn REASON_HAIRPIN;\n")},
+	{"hairpin check dropped", without("\tif (dst.row.slot == bundle)\n\t\treturn REASON_HAIRPIN;\n")},
 	{"protected ports ignored", without("\tif (in.flags & out.flags & RULE_PROTECTED)\n\t\treturn REASON_PROTECTED;\n")},
 	{"length ignored", []edit{{program, "> out.max_frame", "> 65535"}}},
 	{"tags not popped", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_PUSH : TAG_KEEP"}}},
 	{"tags not pushed", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_KEEP : TAG_POP"}}},
-	{"another VID pushed", []edit{{program, "bpf_htons(vid); /*", "bpf_htons(vid ^ 1); /*"}}},
-	{"native-untagged sends its native VLAN tagged", without("\tif ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == r->vid)\n\t\treturn false;\n")},
+	{"another VID pushed", []edit{{program, "route->tci = vlan; /*", "route->tci = vlan ^ 1; /*"}}},
+	{"native-untagged sends its native VLAN tagged", without("\tif ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == (r->domain & DOMAIN_VLAN))\n\t\treturn false;\n")},
 	{"odd tags taken", without("\tif (f->odd_tag)\n\t\treturn REASON_ODD_TAG;\n")},
-	{"ports closed for egress are targets", []edit{{program, "if (!(out.flags & RULE_EGRESS) || out.bridge != in.bridge)", "if (out.bridge != in.bridge)"}}},
+	{"ports closed for egress are targets", []edit{{program, "if (!(out.flags & RULE_EGRESS) || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))", "if ((out.domain ^ in.domain) & DOMAIN_BRIDGE)"}}},
 	{"destination looked up in another bridge", []edit{
 		{program, "fdb_find(f->dst | domain, &dst)", "fdb_find(f->dst | vlan | 1 << 12, &dst)"},
-		{program, "|| out.bridge != in.bridge)", ")"}}},
+		{program, " || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))", ")"}}},
 	{"mirrors ignored", without("\tif (src.row.flags & ROW_MIRRORED)\n\t\treturn REASON_MIRRORED;\n")},
 	{"reserved unicast addresses delivered", []edit{
 		{"sync/plan/plan.go", "return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||", "return false ||"}}},

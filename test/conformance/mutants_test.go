@@ -35,7 +35,7 @@ func TestMutants(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "mutant\tcaught by case\tafter frames\tas")
-	for _, m := range slices.Concat(mutants, ruleMutants) {
+	for _, m := range slices.Concat(mutants, ruleMutants, flowMutants) {
 		if !strings.Contains(m.name, *onlyMutant) {
 			continue
 		}
@@ -56,7 +56,11 @@ func TestMutants(t *testing.T) {
 			}
 			tally := NewTally()
 			for i := range mutantCases {
-				c := Generate(*seed+uint64(i), *frames)
+				make := Generate
+				if strings.HasPrefix(m.name, "flows:") {
+					make = GeneratePipeline
+				}
+				c := make(*seed+uint64(i), *frames)
 				if strings.HasPrefix(m.name, "rules:") && !slices.ContainsFunc(c.Config.Bridges, func(b Bridge) bool { return b.Policy != nil }) {
 					continue
 				}

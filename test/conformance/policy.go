@@ -112,7 +112,7 @@ func (g *generator) policy(bridge int) *Policy {
 			add(0, "", next(), false, false)
 		case g.chance(85):
 			add(0, "", "NORMAL", false, false)
-		case foreign && g.chance(30): // what no rule matches is dropped
+		case g.chance(40): // what no rule matches is dropped
 			p.Rules[len(p.Rules)-1].Foreign = true
 			add(5, "arp", "NORMAL", false, false)
 		default:
@@ -124,7 +124,20 @@ func (g *generator) policy(bridge int) *Policy {
 }
 
 // ofport is the OpenFlow number of a port of the bridge.
-func (g *generator) ofport(bridge int) int { return pick(g, g.portsOf(bridge)) + 1 }
+func (g *generator) ofport(bridge int) int {
+	var all []int
+	for _, p := range g.portsOf(bridge) {
+		all = append(all, p+1)
+	}
+	for i, patch := range g.cfg.Patches {
+		for end, b := range patch.Bridges {
+			if b == bridge {
+				all = append(all, patchPort(i, end))
+			}
+		}
+	}
+	return pick(g, all)
+}
 
 // match is a match that the lane knows: of the link, of what is behind it, or of
 // both.

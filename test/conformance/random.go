@@ -106,6 +106,9 @@ func (g *generator) bridge(i int) Bridge {
 	if g.chance(4) {
 		b.Mode = "observe"
 	}
+	if g.chance(15) {
+		b.Lane = pick(g, []string{"flows", "flows", "flows", "fdb", "auto"})
+	}
 	if g.chance(8) {
 		b.Canary = fmt.Sprint(g.IntN(101))
 	}

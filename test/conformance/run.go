@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -44,6 +45,8 @@ type run struct {
 	stale, counted bool
 	// known is what both sides know; nil: to be read.
 	known macTable
+	// same holds frames that taught OVS nothing when they came last.
+	same map[string]bool
 	// state is what the lane is; converged tells that it has all it should.
 	state     laneState
 	converged bool
@@ -56,7 +59,8 @@ type run struct {
 	// whether its rules have changed.
 	oversize  map[int]int
 	rewritten map[int]bool
-	flowCount map[int]int // of the lane's bridge, hidden ones included
+	flowed    map[int]bool // bridges that have used flows
+	flowCount map[int]int  // of the lane's bridge, hidden ones included
 
 	failure *Failure
 }
@@ -64,7 +68,7 @@ type run struct {
 // Run runs a case, and returns how the sides differ; nil when they do not. The
 // error is one of the Rig itself.
 func (r *Rig) Run(c *Case, tally *Tally) (*Failure, error) {
-	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), flowCount: make(map[int]int)}
+	x := &run{Rig: r, c: c, cfg: c.Config.Clone(), tally: tally, stale: true, oversize: make(map[int]int), rewritten: make(map[int]bool), flowed: make(map[int]bool), same: make(map[string]bool), flowCount: make(map[int]int)}
 	err := x.run()
 	if err != nil {
 		return nil, fmt.Errorf("seed %d, event %d: %w", c.Seed, x.event, err)
@@ -129,8 +133,9 @@ func (x *run) do(e Event) error {
 	if e.Frame != nil {
 		return x.frame(e.Frame)
 	}
-	// Else OVS would learn from old counts after it has been told to forget.
-	if err := x.purged(x.counted); err != nil {
+	// Else OVS would learn from old counts after it has been told to forget. The
+	// lane takes up flows that are there.
+	if err := x.purged(x.counted && !(e.Converge && len(x.state.flows) > 0)); err != nil {
 		return err
 	}
 	switch {
@@ -197,12 +202,14 @@ func (x *run) changed(err error) error {
 		return err
 	}
 	x.stale, x.known, x.converged = true, nil, false
+	clear(x.same)
 	return x.refresh()
 }
 
 // refresh asks which ports the lane watches.
 func (x *run) refresh() (err error) {
 	x.state, err = x.laneState()
+	maps.Copy(x.flowed, x.state.flows)
 	return err
 }
 
@@ -276,6 +283,9 @@ func (x *run) settled(f *Frame) (from, to address, ok bool) {
 	if err != nil || f.Alone || x.known == nil {
 		return from, to, false
 	}
+	if len(x.cfg.Patches) > 0 { // which bridges it crosses, and in which VLAN, is for OVS to know
+		return from, to, x.same[f.key()]
+	}
 	if p := x.policy(f); p != nil && p.teaches() {
 		return from, to, false
 	}
@@ -294,7 +304,7 @@ func (x *run) settled(f *Frame) (from, to address, ok bool) {
 
 // mustLane tells whether the lane has to take a settled frame.
 func (x *run) mustLane(f *Frame, from, to address) bool {
-	if !x.converged || !f.Plain {
+	if !x.converged || !f.Plain || x.state.flows[from.bridge] {
 		return false
 	}
 	src, dst := x.known[from], x.known[to]

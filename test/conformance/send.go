@@ -110,11 +110,13 @@ func (x *run) alone(f *Frame) error {
 		return err
 	}
 	if maps.Equal(before, x.known) {
+		x.same[f.key()] = true
 		// A rule may have kept OVS from learning what the lane has marked.
 		x.converged = x.converged && !x.shownElsewhere(f)
 		return nil
 	}
 	x.converged = false
+	clear(x.same)
 	if x.state.attached[f.Port] {
 		return nil
 	}

@@ -31,6 +31,11 @@ func (s *side) bridge(i int) string {
 	return fmt.Sprintf("o%s%d%s", s.letter, i, []string{"x", "y"}[s.generation%2])
 }
 
+// patch names an end of a patch.
+func (s *side) patch(i, end int) string {
+	return fmt.Sprintf("p%s%d%s%d", s.letter, i, []string{"x", "y"}[s.generation%2], end)
+}
+
 // index finds a device; -1 when it is not of this side.
 func (s *side) index(device string) int {
 	return slices.IndexFunc(s.ports, func(p *lab.Port) bool { return p.Name == device })
@@ -76,6 +81,13 @@ func (s *side) database(next Config) []string {
 		}
 		args = append(args, portRow(name, p)...)
 	}
+	for i := len(s.now.Patches); i < len(next.Patches); i++ {
+		for end, bridge := range next.Patches[i].Bridges {
+			name, peer := s.patch(i, end), s.patch(i, 1-end)
+			args = command(args, "add-port", s.bridge(bridge), name)
+			args = command(args, "set", "interface", name, "type=patch", "options:peer="+peer, fmt.Sprintf("ofport_request=%d", patchPort(i, end)))
+		}
+	}
 	for i := range next.Bridges {
 		if i >= len(s.now.Bridges) || !cmp.Equal(s.now.Bridges[i], next.Bridges[i]) {
 			args = append(args, s.bridgeRow(i, next)...)
@@ -94,6 +106,7 @@ func (s *side) bridgeRow(i int, next Config) []string {
 		fmt.Sprintf("mcast_snooping_enable=%t", b.Snooping),
 	}
 	w.addIf(s.lane, "external_ids:xdp-offload=%s", b.Mode)
+	w.addIf(s.lane && b.Lane != "", "external_ids:xdp-lane=%s", b.Lane)
 	w.addIf(s.lane && b.Canary != "", "external_ids:xdp-canary=%s", b.Canary)
 	w.addIf(s.lane && b.XDPVLANs != "", "external_ids:xdp-vlans=\"%s\"", b.XDPVLANs)
 	w.addIf(len(b.FloodVLANs) > 0, "flood_vlans=%s", list(b.FloodVLANs))

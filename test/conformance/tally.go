@@ -126,13 +126,22 @@ const share = 99
 // too few cases to tell.
 func (t *Tally) lacks() string {
 	switch {
-	case t.Cases < 10:
+	case t.Cases < 100: // chance makes what there is
 	case t.Eligible < t.Frames/40:
 		return fmt.Sprintf("only %d frames had to take the lane or be dropped there: too few to tell", t.Eligible)
 	case t.Dropped < t.Eligible/50:
 		return fmt.Sprintf("only %d of the frames were dropped by rules on the lane: too few to tell", t.Dropped)
 	}
 	return t.shirks()
+}
+
+// flowless tells that too few frames took the lane where no frame has to; "" is
+// enough, or that there are too few cases to tell.
+func (t *Tally) flowless() string {
+	if n := t.Reasons["lane"]; t.Cases >= 10 && n < uint64(t.Frames/8) {
+		return fmt.Sprintf("only %d of %d frames took the lane", n, t.Frames)
+	}
+	return ""
 }
 
 // shirks tells that the lane left to OVS what it had to decide about; "" when it

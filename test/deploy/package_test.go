@@ -158,3 +158,8 @@ func TestServiceExposure(t *testing.T) {
 	out := run(t, "systemd-analyze", "security", "--offline=yes", "--threshold=34", "deploy/package/ovs-xdpd.service")
 	t.Log(lastLine(out))
 }
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}

@@ -43,6 +43,9 @@ type world struct {
 	t      *testing.T
 	daemon *lab.Daemon
 	ports  []*lab.Port // those for raw frames
+	// keepsMegaflows tells that OVS's rules are not counted: that takes out all
+	// megaflows.
+	keepsMegaflows bool
 	// expectsAudit tells that the audit is to close a lane.
 	expectsAudit bool
 }

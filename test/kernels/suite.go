@@ -30,19 +30,20 @@ var suites = []suite{
 	{name: "host", pkg: "sync/host", timeout: 10 * time.Minute},
 	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, args: []string{"-test.skip=" + elsewhere}, deal: true},
 	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
-		args: []string{"-cases", "2", "-tables", "10", "-seed", "21", "-frames", "60"}},
+		args: []string{"-cases", "1", "-pipelines", "1", "-tables", "10", "-seed", "13", "-frames", "60"}},
 }
 
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Conditions|ControlSocket|" +
-	"CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|Flush|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|" +
-	"MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|" +
-	"PublishStatus|RuleChange|RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|" +
-	"SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
-	"TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|Why)$"
+	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|" +
+	"Conditions|ControlSocket|CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|Flush|" +
+	"FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|" +
+	"MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|PublishStatus|RuleChange|" +
+	"RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|" +
+	"StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|TakeoverOfPorts|" +
+	"TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|TrafficWhileDaemonEnds|Why)$"
 
 // anyVersion lists the end-to-end tests that need the datapath of a kernel, but
 // that its version makes little difference to: each runs on one of the kernels,
@@ -54,9 +55,7 @@ var anyVersion = []string{
 	"TestVswitchdRestarts", "TestFramesLeftToOVS",
 	"TestStationMoves", "TestAcrossVLANs",
 	"TestSLBBond", "TestTakeover",
-	"TestProtectedPorts", "TestFloodVLANs",
-	"TestFinishedChecksums", "TestTrafficWhileDaemonEnds",
-	"TestFrozenDaemon", "TestTapQueueFull",
+	"TestFinishedChecksums", "TestTapQueueFull",
 	"TestFrameLongerThanMTU", "TestVethTurnsGROOff",
 	"TestUplink", "TestNIC",
 	"TestVMDisappears", "TestDaemonEnds",
@@ -66,7 +65,6 @@ var anyVersion = []string{
 	"TestBondFailover", "TestLargestFrames",
 	"TestForeignProgram", "TestVethWithoutGRO",
 	"TestRules", "TestVethTurnsGROOffAndOn",
-	"TestTakeoverOfPorts", "TestAddresses",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they

@@ -28,12 +28,9 @@ type Daemon struct {
 func Binaries() (string, error) {
 	dir := os.Getenv("OVS_XDP_BIN")
 	if dir == "" {
-		root, err := filepath.Abs(".")
+		root, err := repository()
 		if err != nil {
 			return "", err
-		}
-		for !exists(filepath.Join(root, "go.mod")) && root != "/" {
-			root = filepath.Dir(root)
 		}
 		dir = filepath.Join(root, "bin")
 	}
@@ -43,6 +40,18 @@ func Binaries() (string, error) {
 		}
 	}
 	return filepath.Abs(dir)
+}
+
+// repository is what the working directory belongs to.
+func repository() (string, error) {
+	root, err := filepath.Abs(".")
+	if err != nil {
+		return "", err
+	}
+	for !exists(filepath.Join(root, "go.mod")) && root != "/" {
+		root = filepath.Dir(root)
+	}
+	return root, nil
 }
 
 func exists(path string) bool {
@@ -132,8 +141,10 @@ type BridgeStatus struct {
 	Name string `json:"name"`
 	// Mode is what the bridge's key asks for: "off", "observe" or "on".
 	// State is what the daemon does, one of these or "refused".
-	Mode     string    `json:"mode"`
-	State    string    `json:"state"`
+	Mode  string `json:"mode"`
+	State string `json:"state"`
+	// Lane is the lane that it uses, "fdb" or "flows".
+	Lane     string    `json:"lane"`
 	Canary   int       `json:"canary"`
 	VLANs    string    `json:"vlans"`
 	Stations int       `json:"stations"`
@@ -141,6 +152,18 @@ type BridgeStatus struct {
 	Audit    Audit     `json:"audit"`
 	Errors   []string  `json:"errors"`
 	Refusals []Refusal `json:"refusals"`
+}
+
+// Flow is what `ovs-xdpctl flows -o json` prints of a flow. Tags are 0 for none.
+type Flow struct {
+	Bridge    string `json:"bridge"`
+	InPort    string `json:"in_port"`
+	Tag       int    `json:"tag"`
+	EtherType string `json:"eth_type"`
+	Src       string `json:"src"`
+	Dst       string `json:"dst"`
+	To        string `json:"to"`
+	NewTag    int    `json:"new_tag"`
 }
 
 // Audit counts what OVS said that it would do with frames.

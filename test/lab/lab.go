@@ -50,6 +50,8 @@ type Lab struct {
 	// started last.
 	Ovsdb, Vswitchd *Process
 
+	nbctl string // the path of ovn-nbctl
+
 	prefix   string // of the names of namespaces
 	stations atomic.Uint32
 

@@ -38,7 +38,8 @@ func datapathOfHost() string {
 // the Lab's directories.
 func (l *Lab) environ() []string {
 	return append(os.Environ(),
-		"OVS_RUNDIR="+l.RunDir, "OVS_DBDIR="+l.Dir, "OVS_LOGDIR="+l.Dir, "OVS_SYSCONFDIR="+l.Dir)
+		"OVS_RUNDIR="+l.RunDir, "OVS_DBDIR="+l.Dir, "OVS_LOGDIR="+l.Dir, "OVS_SYSCONFDIR="+l.Dir,
+		"OVN_RUNDIR="+l.RunDir, "OVN_DBDIR="+l.Dir, "OVN_LOGDIR="+l.Dir, "OVN_SYSCONFDIR="+l.Dir)
 }
 
 func (l *Lab) vswitchdLog() string { return filepath.Join(l.Dir, "ovs-vswitchd.log") }

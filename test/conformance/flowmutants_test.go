@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build mutants
+
+package conformance
+
+// flowMutants break what the lane makes of OVS's flows.
+var flowMutants = []mutant{
+	{"flows: source check dropped", []edit{
+		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
+	{"flows: moved destination ignored", []edit{
+		{program, "\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n", ""}}},
+	{"flows: fragments taken", []edit{{program, "if (frame_in_pieces(ctx, f))", "if (0)"}}},
+	{"flows: tags kept", []edit{{program, "route->tag = flow.flow.flags & FLOW_TAG;", "route->tag = TAG_KEEP;"}}},
+	{"flows: another tag", []edit{{program, "route->tci = flow.flow.tci;", "route->tci = flow.flow.tci ^ 1;"}}},
+	{"flows: what is behind addresses ignored", []edit{
+		{"ovs/dpflow/match.go", "\t\t\tr.refuse(a.reason, name+\"(\"+field+\")\")", "\t\t\tif a.reason != L3Match && a.reason != L4Match {\n\t\t\t\tr.refuse(a.reason, name)\n\t\t\t}"}}},
+}
