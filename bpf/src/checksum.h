@@ -129,7 +129,7 @@ static __always_inline bool checksum_finished(struct xdp_md *ctx, const struct f
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 
 	if (f->type == ETH_P_IP) {
 		struct iphdr *ip = l3;
@@ -143,7 +143,7 @@ static __always_inline bool checksum_finished(struct xdp_md *ctx, const struct f
 		if (first > 0x4f - 0x45 || total < hlen || (ip->frag_off & bpf_htons(FRAG_MASK)))
 			return false;
 		return l4_finished(l3 + hlen, end, ip->protocol, total - hlen,
-				   (__u64)ip->saddr + ip->daddr, f->l3 + hlen, u);
+				   (__u64)ip->saddr + ip->daddr, frame_l3(f) + hlen, u);
 	} else {
 		struct ipv6hdr *ip6 = l3;
 		__u64 pseudo = 0;
@@ -174,7 +174,7 @@ static __always_inline bool checksum_finished(struct xdp_md *ctx, const struct f
 		if (off > 1024 || len < off)
 			return false;
 		return l4_finished((void *)(ip6 + 1) + off, end, proto, len - off, pseudo,
-				   f->l3 + sizeof(*ip6) + off, u);
+				   frame_l3(f) + sizeof(*ip6) + off, u);
 	}
 }
 

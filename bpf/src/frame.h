@@ -29,13 +29,17 @@ struct frame {
 	__u16 vid;
 	/* TCI of the outer tag. */
 	__u16 tci;
-	/* Where the payload starts: 14, or 18 behind a tag. */
-	__u32 l3;
 	bool tagged;
 	/* A tag that the lane does not handle: 802.1ad, VID 0, DEI, a second, or
 	 * one beside the frame. */
 	bool odd_tag;
 };
+
+/* frame_l3 tells where the payload starts. */
+static __always_inline __u32 frame_l3(const struct frame *f)
+{
+	return f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN;
+}
 
 static __always_inline bool type_is_tag(__u16 type)
 {
@@ -49,6 +53,7 @@ static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	__u64 head, tail;
+	__u32 tag; /* its TCI and the inner EtherType */
 
 	if (data + ETH_HLEN > end)
 		return false;
@@ -57,26 +62,25 @@ static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 	f->dst = head & ~0xffffULL;
 	f->src = tail & ~0xffffULL;
 	f->type = tail;
-	f->l3 = ETH_HLEN;
-	f->vid = 0;
+	f->tci = 0;
 	f->tagged = false;
 	f->odd_tag = false;
-	if (type_is_tag(f->type)) {
-		__u32 tag; /* its TCI and the inner EtherType */
-
+	switch (f->type) {
+	case ETH_P_8021AD:
+		f->odd_tag = true;
+		/* fall through */
+	case ETH_P_8021Q:
 		if (data + ETH_HLEN + TAG_LEN > end)
 			return false;
 		tag = bpf_ntohl(*(__be32 *)(data + ETH_HLEN));
 		f->tci = tag >> 16;
-		f->vid = f->tci & TCI_VID;
 		f->tagged = true;
-		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
-		if (f->type != ETH_P_8021Q || (__u32)(f->tci & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID ||
-		    type_is_tag(tag & 0xffff))
-			f->odd_tag = true;
 		f->type = tag;
-		f->l3 += TAG_LEN;
+		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
+		if ((__u32)(f->tci & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID || type_is_tag(f->type))
+			f->odd_tag = true;
 	}
+	f->vid = f->tci & TCI_VID;
 	return true;
 }
 
@@ -86,7 +90,7 @@ static __always_inline bool frame_is_nd(struct xdp_md *ctx, const struct frame *
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct ipv6hdr *ip6 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	struct ipv6hdr *ip6 = data + frame_l3(f);
 	__u8 *type = (void *)(ip6 + 1);
 
 	if ((void *)(type + 1) > end)

@@ -210,10 +210,12 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		fdb_sighted(f->src | domain, bundle);
 		return REASON_MOVED_SOURCE;
 	}
-	if (left != REASON_LANE)
-		return left;
-	if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
-		return REASON_FOREIGN_ADDRESS;
+	if (in.flags & (RULE_LISTS | RULE_DECLARED)) {
+		if (left != REASON_LANE)
+			return left;
+		if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
+			return REASON_FOREIGN_ADDRESS;
+	}
 
 	/* It is plain unicast IP. */
 	if (tagged_beside || f->odd_tag)
@@ -257,10 +259,10 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	}
 
 	/* Its destination is known, and on another port that takes it. */
-	if (!fdb_find(f->dst | domain, &dst) || !(dst.row.flags & ROW_TARGET))
+	if (!fdb_find(f->dst | domain, &dst))
 		return REASON_UNKNOWN;
-	if (dst.row.flags & ROW_MOVED)
-		return REASON_MOVED;
+	if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)
+		return dst.row.flags & ROW_TARGET ? REASON_MOVED : REASON_UNKNOWN;
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	/* A station that was seen elsewhere takes all flows to it out of use. */
@@ -286,7 +288,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_PROTECTED;
 	/* The userspace datapath does not even read what is larger than the MTU
 	 * of the port that it comes from. */
-	len = f->len - f->l3 + ETH_HLEN;
+	len = f->len - frame_l3(f) + ETH_HLEN;
 	if (len > out.max_frame || len > in.max_frame)
 		return REASON_TOO_LONG;
 	if (f->scattered && !(out.flags & RULE_SCATTERED))
@@ -296,13 +298,17 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_CHECKSUM;
 
 	/* Flows lead from bridge to bridge, and each may be in observe mode. */
-	if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
-		return REASON_WOULD;
-	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
-		return REASON_POLICED;
+	if (in.flags & (RULE_FLOWS | RULE_OBSERVE | RULE_POLICE)) {
+		if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
+			return REASON_WOULD;
+		if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
+			return REASON_POLICED;
+		if (by_flows(&in)) {
+			route->slot = dst_slot;
+			return REASON_LANE; /* with the tag that the flow says */
+		}
+	}
 	route->slot = dst_slot;
-	if (by_flows(&in))
-		return REASON_LANE; /* with the tag that the flow says */
 	tagged = egress_tagged(&out, vlan);
 	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;

@@ -31,7 +31,8 @@ var mutants = []mutant{
 	{"source check dropped", []edit{
 		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
 	{"moved mark never set", without("\t\tfdb_sighted(f->src | domain, bundle);\n")},
-	{"moved mark of the destination ignored", without("\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n")},
+	{"moved mark of the destination ignored", []edit{
+		{program, "if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)", "if (!(dst.row.flags & ROW_TARGET))"}}},
 	{"priority lost where the tag is kept", []edit{
 		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
 		void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -50,7 +51,7 @@ var mutants = []mutant{
 	{"tags not pushed", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_KEEP : TAG_POP"}}},
 	{"another VID pushed", []edit{{program, "route->tci = vlan; /*", "route->tci = vlan ^ 1; /*"}}},
 	{"native-untagged sends its native VLAN tagged", without("\tif ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == (r->domain & DOMAIN_VLAN))\n\t\treturn false;\n")},
-	{"odd tags taken", without("\tif (f->odd_tag)\n\t\treturn REASON_ODD_TAG;\n")},
+	{"odd tags taken", []edit{{program, "if (tagged_beside || f->odd_tag)", "if (tagged_beside)"}}},
 	{"ports closed for egress are targets", []edit{{program, "if (!(out.flags & RULE_EGRESS) || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))", "if ((out.domain ^ in.domain) & DOMAIN_BRIDGE)"}}},
 	{"destination looked up in another bridge", []edit{
 		{program, "fdb_find(f->dst | domain, &dst)", "fdb_find(f->dst | vlan | 1 << 12, &dst)"},
