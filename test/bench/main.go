@@ -89,7 +89,11 @@ func kernels(ctx context.Context, kernel string, short bool) (figure.Report, err
 	if err != nil {
 		return figure.Report{}, err
 	}
-	return figure.Read(b)
+	r, err := figure.Read(b)
+	if short {
+		r.Command += " SHORT=1"
+	}
+	return r, err
 }
 
 // show prints a report and writes it into the folder, under a name.
