@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian generate check-generated check-kubernetes lint bench bench-kernels fuzz clean
+.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench bench-kernels bench-control fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,16 @@ package: ## build a .deb and an .rpm for ARCH in dist
 	for shell in bash zsh fish; do $(GO) run ./cmd/ovs-xdpctl completion $$shell >dist/completion/$$shell || exit 1; done
 	for format in deb rpm; do ARCH=$(ARCH) VERSION=$(VERSION) $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist || exit 1; done
 
-test-package: packages-debian ## build packages, and install the .deb in a clean Debian with systemd (root)
-	$(GO) test -tags packages -count=1 -timeout 30m -v -run 'Package|Exposure' ./test/deploy
+test-package: packages-debian ## build packages, and install both in a clean Debian with systemd (root)
+	$(GO) test -tags packages -count=1 -timeout 30m -v -run 'Packages|Exposure' ./test/deploy
+
+test-container: packages-containers ## build the image, and run it as the DaemonSet does beside a real Open vSwitch (root)
+	$(GO) test -tags packages -count=1 -timeout 30m -v -run Container ./test/deploy
+
+FREEZE ?= $(GO) run github.com/charmbracelet/freeze@v0.2.2
+pictures: packages build ## make the pictures in deploy/pictures anew: what an operator sees (root, tmux)
+	mkdir -p dist/pictures deploy/pictures && $(GO) run ./test/pictures dist/pictures
+	for f in dist/pictures/*.ansi; do $(FREEZE) $$f --language ansi --font.family monospace --font.size 13 --output deploy/pictures/$$(basename $$f .ansi).svg || exit 1; done
 
 demo: packages build ## show the express lane on real traffic (root)
 	@$(GO) run ./test/demo
@@ -87,6 +95,9 @@ packages-kernels: ## the same, and those that machines of QEMU need (root)
 packages-debian: ## the same, and those that test-package needs (root)
 	@test/setup/install-packages debian
 
+packages-containers: ## the same, and those that test-container needs (root)
+	@test/setup/install-packages containers
+
 generate: ## compile the BPF programs anew (clang-19, llvm-19, libbpf-dev)
 	$(GO) generate ./bpf
 
@@ -95,6 +106,9 @@ check-generated: generate ## fail when the committed BPF objects are not those o
 
 check-kubernetes: ## build the manifests as kustomize does, and read them by the types of Kubernetes
 	cd test/deploy/kubernetes && $(GO) test -count=1 ./...
+
+check-grafana: ## read the dashboard by the types of Grafana's own schema
+	cd test/deploy/grafana && $(GO) test -count=1 ./...
 
 lint: ## check style and the dependency rules
 	$(GOLANGCI_LINT) run ./...
@@ -107,8 +121,13 @@ SHORT ?=
 bench-kernels: packages-kernels build ## count instructions a frame in an emulated machine, and bulk TCP; SHORT=1 for one round (root)
 	@$(GO) run ./test/bench kernels $(if $(SHORT),-short)
 
+# For a quick one: BENCH='-rounds 1 -new 20 -idle 10s -stations 1000,10000'.
+BENCH ?= -out test/bench/control -readme README.md
+bench-control: packages build ## measure how the daemon keeps up with 500 ports and 100,000 stations, and write the figures into the README (root; about 15 minutes)
+	@$(GO) run ./test/bench/control $(BENCH)
+
 fuzz: ## fuzz each parser for FUZZTIME (30s)
-	@for pkg in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	@for pkg in $$(grep -rl --exclude-dir=.cache --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6-); do \
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; \
 		done; \

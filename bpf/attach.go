@@ -110,10 +110,10 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	for _, name := range []string{laneMapEntries, laneMapBeside} {
 		spec.Maps[name], maps[name] = l.spec.Maps[name], l.coll.Maps[name]
 	}
-	if err := mayBind(); err != nil {
-		return nil, fail(err)
-	}
 	if l.types == nil {
+		if err := mayBind(); err != nil {
+			return nil, fail(err)
+		}
 		l.types = btf.NewCache()
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
@@ -127,8 +127,9 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
 }
 
-// ForgetTypes frees what loading programs for one device after the other has read of
-// the kernel's types: some 20 ms and as many megabytes, each time anew.
+// ForgetTypes ends a time in which programs were loaded for one device after the
+// other: it frees what was read of the kernel's types, which takes some 10 ms and as
+// many megabytes, and whether programs may be bound to devices is asked anew.
 func (l *Lane) ForgetTypes() { l.types = nil }
 
 // enter lets frames go on from the programs for one device.

@@ -11,18 +11,21 @@ func (m MAC) Number() uint64 {
 // one number stay in their order. It is a radix sort: a MAC table of 100,000 rows
 // is sorted several times at each look, which comparing would make most of the work.
 func SortBy[T any](list []T, key func(*T) uint64) {
+	sorted, last := true, uint64(0)
+	for i := range list {
+		k := key(&list[i])
+		sorted, last = sorted && last <= k, k
+	}
+	if sorted {
+		return
+	}
 	type place struct {
 		key uint64
 		at  int
 	}
-	sorted := true
 	places, other := make([]place, len(list)), make([]place, len(list))
 	for i := range list {
 		places[i] = place{key: key(&list[i]), at: i}
-		sorted = sorted && (i == 0 || places[i-1].key <= places[i].key)
-	}
-	if sorted {
-		return
 	}
 	for shift := 0; shift < 64; shift += 8 { // octet by octet, from the lowest on
 		var next [256]int

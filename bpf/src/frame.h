@@ -46,6 +46,13 @@ static __always_inline bool type_is_tag(__u16 type)
 	return type == ETH_P_8021Q || type == ETH_P_8021AD;
 }
 
+/* read_mac gives an address << 16, its first octet in the highest byte. */
+static __always_inline __u64 read_mac(const __u8 *p)
+{
+	return (__u64)bpf_ntohl(*(const __be32 *)p) << 32 |
+	       (__u64)bpf_ntohs(*(const __be16 *)(p + 4)) << 16;
+}
+
 /* frame_read fills f but for its len; false when the frame is too short to be
  * read. Two loads of eight bytes have both addresses and the EtherType. */
 static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)

@@ -455,4 +455,33 @@ struct event {
 	__u32 kind;
 };
 
+/* What follows is of capture.bpf.c. */
+
+enum capture_limits {
+	/* Bytes of a frame that are copied at most: more than there are in its
+	 * first buffer where a page has 4096. */
+	CAPTURE_SNAP = 4096,
+};
+
+/* A frame as it leaves. */
+struct capture_sample {
+	/* Nanoseconds of CLOCK_MONOTONIC. */
+	__u64 time;
+	/* Devices by ifindex. */
+	__u32 from;
+	__u32 to;
+	/* Bytes of the frame, and how many of them are in data. */
+	__u32 len;
+	__u32 caught;
+	__u8 data[CAPTURE_SNAP];
+};
+
+/* Frames that would have been samples. */
+struct capture_missed {
+	/* Over the rate. */
+	__u64 over;
+	/* Nobody has read earlier ones. */
+	__u64 full;
+};
+
 #endif

@@ -31,6 +31,8 @@ type commands struct {
 	Coverage coverageCommand `cmd:"" help:"Show counters of all ports together, by reason, and frames-lost: those that were lost after a redirect."`
 	Top      topCommand      `cmd:"" help:"Watch bridges and ports live; keys sort."`
 
+	Capture captureCommand `cmd:"" help:"Show frames that take the lane, which tcpdump does not see: samples of them, as they are sent. Nothing is slower when nobody captures."`
+
 	Doctor doctorCommand `cmd:"" help:"Look at this host without changing it: what is in the lane's way, why it matters, which command mends it. Works without the daemon."`
 	Detach detachCommand `cmd:"" help:"In an emergency: take every program and pin of ovs-xdp off this network namespace's devices, also when the daemon is gone or hangs."`
 

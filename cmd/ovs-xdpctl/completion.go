@@ -164,7 +164,7 @@ func (e *environment) names(what string, before []string) []string {
 				list = append(list, b.Name)
 			}
 		}
-	case "in-port":
+	case "in-port", "port-or-mac":
 		var ports []report.Port
 		if reply, err := quick.ask("port/show", before...); err == nil && json.Unmarshal(reply, &ports) == nil {
 			for _, p := range ports {

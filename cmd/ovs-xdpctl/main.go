@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/ovs-xdp/ovs-xdp/bpf"
 	"github.com/ovs-xdp/ovs-xdp/sync/report"
 )
 
@@ -47,7 +49,7 @@ func newParser(env *environment) (*kong.Kong, error) {
 		kong.Name("ovs-xdpctl"),
 		kong.Description("Shows how the express lane of ovs-xdpd stands. OVS_RUNDIR says where its control socket is "+
 			"(default /var/run/openvswitch). "+exitCodes),
-		kong.Vars{"version": "ovs-xdpctl " + report.Version},
+		kong.Vars{"version": "ovs-xdpctl " + report.Version, "maxSnap": strconv.Itoa(bpf.MaxSnap)},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.stdout, env.stderr),
 		kong.Bind(env),

@@ -62,12 +62,13 @@ func command(t *testing.T, colours bool, args ...string) (stdout string, code in
 func TestExitCodes(t *testing.T) {
 	t.Run("without a daemon", func(t *testing.T) {
 		t.Setenv("OVS_RUNDIR", t.TempDir())
-		for _, args := range [][]string{{"status"}, {"ports"}, {"why", "br0", "v1", "0", "52:54:00:00:00:01"}} {
+		for _, args := range [][]string{{"status"}, {"ports"}, {"why", "br0", "v1", "0", "52:54:00:00:00:01"}, {"capture", "v1"}} {
 			if _, code, err := command(t, false, args...); code != exitNotRunning {
 				t.Errorf("%v: code %d, %v", args, code, err)
 			}
 		}
-		for _, args := range [][]string{{"stat"}, {"why", "br0"}, {"status", "-o", "xml"}, {"completion", "tcsh"}, {"top", "-i", "1ms"}, {"top"}} {
+		for _, args := range [][]string{{"stat"}, {"why", "br0"}, {"status", "-o", "xml"}, {"completion", "tcsh"}, {"top", "-i", "1ms"}, {"top"},
+			{"capture"}, {"capture", "v1", "--rate=0"}, {"capture", "v1", "-s", "1000000"}, {"capture", "v1", "-c", "-1"}} {
 			if _, code, err := command(t, false, args...); code != exitUsage {
 				t.Errorf("%v: code %d, %v", args, code, err)
 			}
@@ -147,6 +148,7 @@ func TestCandidates(t *testing.T) {
 		{"-o json why br-ex ", "tap1 v1"},
 		{"why br-ex v", "v1"},
 		{"why br-ex v1 ", ""},
+		{"capture ", "tap1 v1"},
 		{"top --int", "--interval"},
 		{"completion z", "zsh"},
 	} {

@@ -27,7 +27,7 @@ func (j *judge) openvswitch() {
 type remedy struct{ why, mend string }
 
 var remedies = map[plan.Reason]remedy{
-	plan.FlowTable:       {"only stateless rules around NORMAL are reproduced: an OpenFlow pipeline stays with OVS", "ovs-ofctl dump-flows BRIDGE shows the rules; those of OVN or Neutron are meant"},
+	plan.FlowTable:       {"only stateless rules around NORMAL are reproduced by stations: a pipeline needs OVS's flows", "ovs-vsctl set bridge BRIDGE external_ids:xdp-lane=auto, if it has rules; ovs-ofctl dump-flows BRIDGE shows them"},
 	plan.TooManyRules:    {"a frame is compared with so many OpenFlow rules at most, and so many fit into the kernel's tables", "ovs-xdpctl rules BRIDGE shows them; --rules-per-list and --rule-rows make room"},
 	plan.HiddenRules:     {"rules for in-band control or fail-open change what NORMAL does", "ovs-vsctl set bridge BRIDGE other_config:disable-in-band=true"},
 	plan.InBand:          {"OVS sends frames for its controller to more ports", "ovs-vsctl set controller BRIDGE connection_mode=out-of-band"},
@@ -36,6 +36,7 @@ var remedies = map[plan.Reason]remedy{
 	plan.Sampling:        {"samples are taken by OVS of the frames that it sees", "ovs-vsctl clear bridge BRIDGE sflow netflow ipfix, if none is needed"},
 	plan.Fragments:       {"OVS treats fragments otherwise than other frames", "ovs-ofctl set-frags BRIDGE normal"},
 	plan.HWOffload:       {"OVS offloads flows to the NIC, and would not see them either", "ovs-vsctl remove open_vswitch . other_config hw-offload, and restart ovs-vswitchd"},
+	plan.PortNames:       {"OVS prints names without quotes: a flow could be read wrong", "rename the interface: letters, digits, '-', '_' and '.', not a number alone"},
 	plan.Audited:         {"OVS would have done something else than the lane", "report it; then external_ids:xdp-offload=off, and on again"},
 	plan.PortOff:         {"somebody has said so", "ovs-vsctl remove port PORT external_ids xdp-offload"},
 	plan.BadKey:          {"a value that can't be read means off", "ovs-vsctl set port PORT external_ids:xdp-offload=on|off|target"},
@@ -61,7 +62,7 @@ var remedies = map[plan.Reason]remedy{
 	plan.LRO:             {"merged frames are no frames", "ovs-xdpd --set-nic-offloads, or as the finding says"},
 	plan.SharedDevice:    {"two ports name one device", "ovs-vsctl show"},
 	plan.StateUnreadable: {"OVS did not tell the bridge's state", "ovs-appctl fdb/show BRIDGE; ovs-ofctl -O OpenFlow13 dump-flows BRIDGE"},
-	plan.TooManyBridges:  {"there are numbers for 15 bridges", ""},
+	plan.TooManyBridges:  {"there are numbers for 15 bridges; one that uses flows takes two", ""},
 	plan.Datapath:        {"the datapath_type is not known", ""},
 	plan.InterfaceType:   {"only devices of the kernel are on the lane; frames to this port go by OVS", ""},
 	plan.NotReady:        {"OVS has not taken up the device yet", ""},

@@ -57,10 +57,13 @@ var (
 	failures  = describe(counter, "look_failures_total", "Looks at Open vSwitch that failed.")
 	full      = describe(gauge, "fdb_full_stations", "Stations that stay with OVS for want of room in the FDB (--fdb-rows).")
 
+	fullFlows = describe(gauge, "flow_table_full_flows", "Flows of OVS that stay with OVS for want of room in the kernel's table (--flow-rows).")
+
 	bridgeState    = describe(gauge, "bridge_state", "State of a bridge: 1 for the one that it is in.", "bridge", "state")
 	bridgeCanary   = describe(gauge, "bridge_canary_ratio", "Part of the destination addresses that are offloaded (xdp-canary), from 0 to 1.", "bridge")
 	bridgePorts    = describe(gauge, "bridge_ports", "Devices of a bridge in the kernel's tables.", "bridge")
 	bridgeStations = describe(gauge, "bridge_stations", "Stations of a bridge in the kernel's FDB.", "bridge")
+	bridgeFlows    = describe(gauge, "bridge_flows", "Flows of OVS that the lane follows for frames from a bridge's ports; 0 of a bridge that uses the FDB.", "bridge")
 	bridgeRefusals = describe(gauge, "bridge_refusals", "What of a bridge stays with OVS, by reason.", "bridge", "reason")
 	bridgeErrors   = describe(gauge, "bridge_key_errors", "Keys in external_ids of a bridge that can't be read, so that it is off.", "bridge")
 	auditAnswers   = describe(counter, "audit_answers_total", "Frames that OVS was asked about: agreed is what the lane does, mismatch something else (a change under way, if it does not last), unanswered not understood.", "bridge", "answer")
@@ -80,8 +83,8 @@ var (
 
 // all lists them, for Describe.
 var all = []metric{
-	buildInfo, ovsInfo, laneOpen, leaseLeft, lossSeen, looks, failures, full,
-	bridgeState, bridgeCanary, bridgePorts, bridgeStations, bridgeRefusals, bridgeErrors, auditAnswers, auditClosed,
+	buildInfo, ovsInfo, laneOpen, leaseLeft, lossSeen, looks, failures, full, fullFlows,
+	bridgeState, bridgeCanary, bridgePorts, bridgeStations, bridgeFlows, bridgeRefusals, bridgeErrors, auditAnswers, auditClosed,
 	ruleFrames, ruleBytes,
 	portOnLane, portFrames, portBytes, portSent, portLost, portFinished, portEvents,
 }
@@ -113,6 +116,7 @@ func (c Collector) Collect(to chan<- prometheus.Metric) {
 	put(looks, float64(coverage["looks"]))
 	put(failures, float64(coverage["failed-looks"]))
 	put(full, float64(coverage["fdb-full"]))
+	put(fullFlows, float64(coverage["flows-full"]))
 	for _, b := range s.Bridges {
 		bridge(put, b)
 	}
@@ -138,6 +142,7 @@ func bridge(put put, b report.Bridge) {
 	put(bridgeCanary, float64(b.Canary)/100, b.Name)
 	put(bridgePorts, float64(b.Ports), b.Name)
 	put(bridgeStations, float64(b.Stations), b.Name)
+	put(bridgeFlows, float64(b.Flows), b.Name)
 	refusals := make(map[string]int)
 	for _, r := range b.Refusals {
 		refusals[r.Reason]++

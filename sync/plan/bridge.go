@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan/rules"
 )
 
@@ -63,6 +64,9 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge, l lane) *rules.Ta
 		refuse(Fragments, "fragments are treated as %q: see ovs-ofctl get-frags", br.Detail.FragMode)
 	}
 	if l.Lane == FlowLane {
+		if name := oddName(s); name != "" {
+			refuse(PortNames, "there is a port %q: OVS prints its flows with names as they are, and this one could be taken for something else", name)
+		}
 		if br.STP || br.RSTP {
 			refuse(SpanningTree, "STP or RSTP is on, and the bridge uses flows")
 		}
@@ -72,6 +76,21 @@ func (b *builder) judgeBridge(s *ovs.Snapshot, br *ovs.Bridge, l lane) *rules.Ta
 		refuse(FlowTable, "%s", l.barred)
 	}
 	return l.table
+}
+
+// oddName returns the name of an interface, of any bridge, that can't be told from
+// something else in what OVS prints of its flows; "" for none.
+func oddName(s *ovs.Snapshot) string {
+	for i := range s.Bridges {
+		for n := range s.Bridges[i].Ports {
+			for _, iface := range s.Bridges[i].Ports[n].Interfaces {
+				if !dpflow.PlainName(iface.Name) {
+					return iface.Name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // inBandController returns the target of a controller that makes OVS install

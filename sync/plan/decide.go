@@ -148,7 +148,7 @@ func vlanOf(in Rule, f Frame) (ovs.VLAN, bool) {
 	if vlan == 0 {
 		vlan = in.VID
 	}
-	return vlan, !(in.VLANMode == Access && f.VID != 0) && in.VLANs.Has(vlan)
+	return vlan, (in.VLANMode != Access || f.VID == 0) && in.VLANs.Has(vlan)
 }
 
 // class is the key of the frame's flow, from a port whose rows name bundle.

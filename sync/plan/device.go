@@ -103,7 +103,8 @@ func (link Link) setsOffloads() bool { return link.StripsVLAN || link.LRO || lin
 // hiddenTags says what to do about a veth whose tags XDP can't see.
 func hiddenTags(link Link) string {
 	if link.Peer == "" {
-		return fmt.Sprintf("the peer of device %s is in a network namespace that could not be found: it may hand over VLAN tags "+
+		return fmt.Sprintf("the peer of device %s is in a network namespace that could not be found, or may not be looked at "+
+			"(CAP_SYS_ADMIN, CAP_NET_BROADCAST): it may hand over VLAN tags "+
 			"beside the frames, which XDP cannot see on this kernel", link.Name)
 	}
 	return fmt.Sprintf("peer %s of device %s hands over VLAN tags beside the frames, which XDP cannot see on this kernel: %s",

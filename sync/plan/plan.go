@@ -188,6 +188,7 @@ func (b *builder) bridge(s *ovs.Snapshot, br *ovs.Bridge, keys bridgeKeys, l lan
 	}
 	keepAlive := min(cmp.Or(b.policy.KeepAlive, DefaultKeepAlive), forgets/4)
 	first := len(b.Tables.Ports)
+	b.Tables.Ports = slices.Grow(b.Tables.Ports, len(br.Ports))
 	ports := make(map[uint32]*lanePort)
 	for i := range br.Ports {
 		p := b.port(br, &br.Ports[i], keys, &mirrors)
@@ -245,9 +246,9 @@ func (b *builder) rows(br *ovs.Bridge, keys bridgeKeys, ports map[uint32]*lanePo
 }
 
 // single leaves out the stations that sorted rows name more than once. No MAC
-// table does, so whatever it is, where they are is not known.
+// table does, so whatever it is, where they are is not known. It uses the list up.
 func single(rows []Row) []Row {
-	kept := make([]Row, 0, len(rows))
+	kept := rows[:0]
 	for i, r := range rows {
 		if i > 0 && rows[i-1].Key == r.Key || i+1 < len(rows) && rows[i+1].Key == r.Key {
 			continue

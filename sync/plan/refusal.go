@@ -31,6 +31,7 @@ const (
 	Datapath        Reason = "datapath-type"     // a datapath that is not known
 	StateUnreadable Reason = "state-unreadable"  // OVS did not tell the bridge's state
 	TooManyBridges  Reason = "too-many-bridges"  // no number left for the bridge
+	PortNames       Reason = "port-names"        // a port's name looks like something else in what OVS prints of its flows
 	Audited         Reason = "audit"             // OVS says that it would do something else than the lane
 )
 

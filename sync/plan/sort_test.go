@@ -52,3 +52,14 @@ func BenchmarkSortRows(b *testing.B) {
 		sortRows(work)
 	}
 }
+
+// A picture of the host may hold any number for a device.
+func TestSortPorts(t *testing.T) {
+	tables := Tables{Ports: []Port{{IfIndex: 4}, {IfIndex: -1}, {IfIndex: 1}}}
+	tables.Sort()
+	for i, want := range []int{-1, 1, 4} {
+		if got := tables.Ports[i].IfIndex; got != want {
+			t.Errorf("port %d is %d, want %d", i, got, want)
+		}
+	}
+}

@@ -21,7 +21,8 @@ type auditor struct {
 	interval time.Duration
 	rand     *rand.Rand
 	timer    *time.Timer
-	asking   bool // a question is under way
+	due      time.Time // of the timer, if it runs
+	asking   bool      // a question is under way
 	answers  chan answer
 	suspect  *audit.Suspicion // the pair that is being followed; nil for none
 	struck   time.Time        // when OVS last answered differently about it
@@ -36,6 +37,18 @@ type auditor struct {
 func (a *auditor) forgetPorts() {
 	clear(a.ports)
 	a.changes++
+}
+
+// again has the timer fire after d.
+func (a *auditor) again(d time.Duration) {
+	a.timer.Reset(d)
+	a.due = time.Now().Add(d)
+}
+
+// soon tells that OVS may as well be asked now, when it is asked something else:
+// each time that ovs-vswitchd wakes costs it more than a question.
+func (a *auditor) soon(now time.Time) bool {
+	return a.suspect == nil && !a.due.IsZero() && a.due.Sub(now) < interval/10
 }
 
 // answer is what came of asking.
@@ -53,6 +66,8 @@ func newAuditor(interval time.Duration) *auditor {
 		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	if interval == 0 {
 		a.timer.Stop()
+	} else {
+		a.again(interval)
 	}
 	return a
 }
@@ -60,13 +75,13 @@ func newAuditor(interval time.Duration) *auditor {
 // audit asks about a pair of stations, the suspect one if there is one.
 func (s *session) audit() {
 	au := s.auditor
-	au.timer.Reset(au.interval)
+	au.again(au.interval)
 	if au.asking || !s.View().Open {
 		return
 	}
 	var q audit.Question
 	if au.suspect != nil {
-		au.timer.Reset(audit.Again)
+		au.again(audit.Again)
 		q = au.suspect.Question
 		t := s.in.pair(q)
 		switch au.suspect.Due(audit.Verdict(&t, q)) {
@@ -170,7 +185,7 @@ func (s *session) audited(a answer) {
 		s.dropSuspicion()
 		return
 	}
-	au.timer.Reset(audit.Again)
+	au.again(audit.Again)
 	if outcome == audit.Differs {
 		// Everything is read again, as if OVS had announced a change.
 		au.struck = now
@@ -188,7 +203,7 @@ func (s *session) reviewSuspicion(planned *plan.Tables, started time.Time, dumpe
 		return
 	}
 	if au.suspect.Looked(planned) {
-		au.timer.Reset(audit.Again)
+		au.again(audit.Again)
 	} else {
 		s.forgetSuspicion()
 	}
@@ -205,7 +220,7 @@ func (s *session) dropSuspicion() {
 
 func (s *session) forgetSuspicion() {
 	s.auditor.suspect = nil
-	s.auditor.timer.Reset(s.auditor.interval)
+	s.auditor.again(s.auditor.interval)
 }
 
 // condemn closes the lane of a bridge for good: its tables are wrong in a way
@@ -256,15 +271,29 @@ func (in *installer) sample(r *rand.Rand) plan.Tables {
 	domain := func(row bpf.Row) int { return int(row.Bridge)<<12 | int(row.VLAN) }
 	var sources [bpf.MaxBridges + 1]int
 	vlans := make([]int8, len(sources)<<12) // how many are still to be taken
+	bridges, left := len(in.numbers), 0
 	for row := range in.lane.EachRow(start) {
-		if sources[row.Bridge] < sampleSources {
-			sources[row.Bridge]++
+		if sources[row.Bridge] == sampleSources {
+			continue
+		}
+		if sources[row.Bridge]++; vlans[domain(row)] == 0 {
 			vlans[domain(row)] = sampleVLAN
+			left++
+		}
+		if sources[row.Bridge] == sampleSources {
+			if bridges--; bridges == 0 {
+				break
+			}
 		}
 	}
 	for row := range in.lane.EachRow(start) {
+		if left == 0 {
+			break
+		}
 		if vlans[domain(row)] > 0 {
-			vlans[domain(row)]--
+			if vlans[domain(row)]--; vlans[domain(row)] == 0 {
+				left--
+			}
 			t.Rows = append(t.Rows, rowOf(row, names))
 		}
 	}

@@ -32,8 +32,8 @@ type looks struct {
 	failures int       // looks that failed in a row
 	lastFull time.Time // when everything was last read
 	lastGood time.Time // when a look last ended well
-	lastEnd  time.Time // when the last look ended
-	lastCost time.Duration
+	budget   budget    // of looks that nothing but stations ask for
+	asked    bool      // the one under way is one of these
 }
 
 // picture is what came of reading OVS.
@@ -99,16 +99,15 @@ func (s *session) soon(d time.Duration) {
 }
 
 // arm sets the timer to the next look. A look that nothing but stations ask
-// for waits four times as long as the last one took, so that a flood of
-// sources costs a fifth of a core at most.
+// for waits until the budget allows it.
 func (s *session) arm(timer *time.Timer) {
 	at := s.due
 	if dump := s.mega.nextDump(); !dump.IsZero() && (at.IsZero() || dump.Before(at)) {
 		at = dump
 	}
 	if next := s.stations.next(); !next.IsZero() {
-		if pause := s.lastEnd.Add(4 * s.lastCost); next.Before(pause) {
-			next = pause
+		if free := s.budget.free(); next.Before(free) {
+			next = free
 		}
 		if at.IsZero() || next.Before(at) {
 			at = next
@@ -127,6 +126,7 @@ func (s *session) arm(timer *time.Timer) {
 // look begins to read OVS.
 func (s *session) look() {
 	p := picture{started: time.Now()}
+	s.asked = s.due.IsZero() || s.due.After(p.started)
 	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
 	s.churn = make(map[string]bool)
 	if !s.watching() {
@@ -175,8 +175,9 @@ func (s *session) read(ctx context.Context, version bool) (*ovs.Snapshot, error)
 // returns an error when the session must end.
 func (s *session) looked(p picture) error {
 	s.looking = false
-	s.lastEnd = time.Now()
-	s.lastCost = s.lastEnd.Sub(p.started)
+	if s.asked {
+		defer func() { s.budget.spend(time.Since(p.started), time.Now()) }()
+	}
 	if s.watching() {
 		return s.succeed(p)
 	}
@@ -197,8 +198,6 @@ func (s *session) looked(p picture) error {
 			return nil
 		}
 		err = s.install(p)
-		s.lastEnd = time.Now()
-		s.lastCost = s.lastEnd.Sub(p.started)
 	}
 	s.Daemon.mu.Lock()
 	s.view.Looks++
@@ -207,7 +206,7 @@ func (s *session) looked(p picture) error {
 	}
 	s.Daemon.mu.Unlock()
 	if err == nil {
-		s.failures, s.lastGood = 0, s.lastEnd
+		s.failures, s.lastGood = 0, time.Now()
 		return nil
 	}
 	if errors.Is(err, errRestarted) || s.prior != nil {

@@ -170,6 +170,9 @@ func (s *session) run() error {
 		case <-tick.C:
 			s.noteLosses(time.Now())
 			s.retryLosses(time.Now())
+			if s.auditor.soon(time.Now()) {
+				s.audit()
+			}
 			if err := s.tick(ctx); err != nil {
 				return err
 			}

@@ -25,6 +25,6 @@ func (r Reporter) Coverage() map[string]uint64 {
 	a := r.Daemon.AuditTotal()
 	total["audit-asked"], total["audit-agreed"] = a.Asked, a.Agreed
 	total["audit-mismatches"], total["audit-unanswered"] = a.Mismatches, a.Unanswered
-	total["looks"], total["failed-looks"], total["fdb-full"] = v.Looks, v.Failures, uint64(v.Full)
+	total["looks"], total["failed-looks"], total["fdb-full"], total["flows-full"] = v.Looks, v.Failures, uint64(v.Full), uint64(v.FullFlows)
 	return total
 }

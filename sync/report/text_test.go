@@ -86,6 +86,19 @@ bridge br0: on, 0 ports, 0 stations
 `,
 		},
 		{
+			name: "a bridge that uses flows",
+			status: Status{Version: "0.1.0", PID: 77, Lane: "open", Bridges: []Bridge{{Name: "br-int", Mode: "on", State: "on", Canary: 100, Lane: "flows",
+				LaneWhy: "patch port p joins it to br-ex, which uses flows", Ports: 2, Stations: 3, Flows: 4, NoFlows: "OVS is being asked"}}},
+			bridge: "br-int",
+			want: `
+ovs-xdpd 0.1.0, pid 77: lane open
+bridge br-int: on, 2 ports, 3 stations, 4 flows
+    follows OVS's flows: patch port p joins it to br-ex, which uses flows
+    no flows now: OVS is being asked
+    no frame from its ports yet
+`,
+		},
+		{
 			name:   "one bridge",
 			status: Status{Version: "0.1.0", PID: 77, Lane: "open", OVS: OVS{Version: "3.1.0"}, Bridges: bridges},
 			bridge: "br-int",

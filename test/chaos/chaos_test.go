@@ -17,6 +17,7 @@ var (
 	full    = flag.Bool("full", false, "run every fault, not the short set")
 	only    = flag.String("only", "", "run the faults that match this regular expression")
 	cycles  = flag.Int("cycles", 6, "how often TestCycles takes OVS from the daemon and gives it back")
+	lane    = flag.String("lane", "auto", "xdp-lane of the bridges")
 	results = flag.String("results", "", "write the table of results to this file")
 )
 
@@ -69,7 +70,7 @@ func TestFaults(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			var err error
 			if n == nil {
-				if n, err = newNetwork(); err != nil {
+				if n, err = newNetwork(*lane); err != nil {
 					t.Fatal(err)
 				}
 				if err := told.describe(n.Lab); err != nil {

@@ -17,7 +17,7 @@ import (
 // TestCycles takes OVS from the daemon and gives it back, over and over: nothing
 // may be left of a cycle, neither descriptors, nor goroutines, nor threads.
 func TestCycles(t *testing.T) {
-	n, err := newNetwork()
+	n, err := newNetwork(*lane)
 	if err != nil {
 		t.Fatal(err)
 	}

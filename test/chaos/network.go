@@ -87,26 +87,27 @@ type network struct {
 	via     string // the run directory with the proxies
 }
 
-func newNetwork() (*network, error) {
+// newNetwork makes the network. lane is the xdp-lane of its bridges.
+func newNetwork(lane string) (*network, error) {
 	l, err := lab.New(lab.Config{})
 	if err != nil {
 		return nil, err
 	}
 	n := &network{Lab: l, places: make(map[string]*place), host: l.NewMAC(), gateway: l.NewMAC(), via: filepath.Join(l.Dir, "via")}
-	if err := n.build(); err != nil {
+	if err := n.build(lane); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a network for chaos: %w", err), l.Close())
 	}
 	return n, nil
 }
 
-func (n *network) build() error {
+func (n *network) build(lane string) error {
 	if err := os.Mkdir(n.via, 0o755); err != nil {
 		return err
 	}
 	for _, br := range []string{"br0", "br1", "br2"} {
 		var columns []string
 		if br != "br2" {
-			columns = []string{"external_ids:xdp-offload=on"}
+			columns = []string{"external_ids:xdp-offload=on", "external_ids:xdp-lane=" + lane}
 		}
 		if err := n.AddBridge(br, columns...); err != nil {
 			return err

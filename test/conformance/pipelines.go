@@ -255,8 +255,9 @@ func (g *generator) traffic(nets []network, frames int) {
 		say() // and no more
 		say() // flows stay
 		g.add(Event{Converge: true})
-		say()
-		say()
+		for range 5 { // by the lane
+			say()
+		}
 		for range 2 {
 			g.migrate(nets, said)
 		}

@@ -138,7 +138,7 @@ func (t *Tally) lacks() string {
 // flowless tells that too few frames took the lane where no frame has to; "" is
 // enough, or that there are too few cases to tell.
 func (t *Tally) flowless() string {
-	if n := t.Reasons["lane"]; t.Cases >= 10 && n < uint64(t.Frames/8) {
+	if n := t.Reasons["lane"]; t.Cases >= 10 && n < uint64(t.Frames/10) {
 		return fmt.Sprintf("only %d of %d frames took the lane", n, t.Frames)
 	}
 	return ""

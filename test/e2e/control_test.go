@@ -146,6 +146,7 @@ func TestPortTarget(t *testing.T) {
 func TestRuleClosesLane(t *testing.T) {
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
+	w.set("external_ids:xdp-lane=fdb")
 	w.open(a, b)
 	pipeline := []string{"priority=0,actions=load:1->NXM_NX_REG0[],resubmit(,1)", "table=1,priority=0,actions=NORMAL"}
 	for _, r := range pipeline {

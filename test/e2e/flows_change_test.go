@@ -4,12 +4,16 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/test/lab"
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
+
+// windows is how often a window is measured.
+const windows = 3
 
 // openPair makes a pair whose frames take the lane.
 func openPair(t *testing.T, args ...string) *pair {
@@ -39,7 +43,7 @@ func TestFlowsRuleChange(t *testing.T) {
 	} {
 		p.runPair(c.name, func(p *pair) {
 			var closed, back []time.Duration
-			for range 5 {
+			for range windows {
 				p.allTaken()
 				stop := p.stream(c.from, c.b)
 				time.Sleep(100 * time.Millisecond)
@@ -97,7 +101,7 @@ func TestFlowsMove(t *testing.T) {
 	out, _ := p.out(p.vm1, 100, frame.UDP4)
 	from, to := p.vm1, p.vm3
 	var took []time.Duration
-	for range 6 {
+	for range 2 * windows {
 		stop := p.stream(p.uplink, in)
 		p.sends(from)
 		time.Sleep(time.Second) // OVS counts the VM's frames before the next ones
@@ -126,7 +130,7 @@ func TestFlowsGone(t *testing.T) {
 	p := openPair(t)
 	none := func(flows []flow) bool { return len(flows) == 0 }
 	var took []time.Duration
-	for range 5 {
+	for range windows {
 		p.flowsAre("flows", func(flows []flow) bool { return len(flows) > 3 })
 		purged := time.Now()
 		_, err := p.Appctl("revalidator/purge")
@@ -172,14 +176,37 @@ func TestFlowsPortChange(t *testing.T) {
 		p.arrivals(got, map[string][]byte{"vm3": want})
 	}
 	p.must(p.vm1.Set("tag=1"))
-	p.eventually(func() error {
-		p.greet()
-		if got, path := p.send(p.uplink, in, "vm1"); len(got) != 1 || len(got["vm1"]) != burst {
-			return &unexpected{"uplink", path}
-		}
-		return nil
-	})
+	p.arrives(p.uplink, p.vm1, in, p.greet)
 	p.taken(p.uplink, p.vm1, in, want)
+
+	// What changes elsewhere on the bridges closes them, too.
+	for _, c := range []struct {
+		name   string
+		change func(round int) error
+	}{
+		{"a key of another port", func(round int) error { return p.vm2.Set(fmt.Sprintf("external_ids:round=%d", round)) }},
+		{"the MTU of another port", func(round int) error {
+			_, err := p.Hypervisor.Exec(t.Context(), "ip", "link", "set", "vm2", "mtu", fmt.Sprint(1400+round))
+			return err
+		}},
+	} {
+		p.runPair(c.name, func(p *pair) {
+			var closed, back []time.Duration
+			for round := range windows {
+				stop := p.stream(p.uplink, in)
+				p.sends(p.vm1)
+				began := time.Now()
+				p.must(c.change(round))
+				closed = append(closed, p.stopsGrowing(p.vm1, began))
+				p.until(began, "the lane sends again", func() bool { return !p.stopsGrowingSoon(p.vm1) })
+				back = append(back, time.Since(began))
+				stop()
+				p.drain(quiet)
+			}
+			p.median("last frame before the lane closed, since the command began", closed)
+			p.median("on the lane again (50 ms to see)", back)
+		})
+	}
 }
 
 // A daemon that takes over has the flows, and does not close the lane for them.
@@ -207,4 +234,57 @@ func TestFlowsTakeover(t *testing.T) {
 		}
 	}
 	p.allTaken()
+}
+
+// What OVS does not announce is found by the next dump: another bucket of a group, a
+// VM that speaks from a port without a program.
+func TestFlowsUnannounced(t *testing.T) {
+	p := openPair(t)
+	in, want := p.in(p.vm1, 100, frame.UDP4)
+	limited := func(what string, took []time.Duration) {
+		if m := p.median(what, took); m > limit(3*time.Second) {
+			p.t.Errorf("%s: noticed %v later", what, m)
+		}
+	}
+	p.runPair("group", func(p *pair) {
+		group := func(command string, to string) {
+			_, err := p.Ofctl("-O", "OpenFlow13", command, "br-int", "group_id=1,type=indirect,bucket=strip_vlan,output:"+to)
+			p.must(err)
+		}
+		group("add-group", "1") // vm1
+		p.rules("br-int", append([]string{"table=60,priority=10,dl_vlan=1,dl_dst=" + p.vm1.MAC.String() + ",actions=group:1"}, intRules...)...)
+		var took []time.Duration
+		at, to := p.vm1, p.vm3
+		for range windows {
+			p.taken(p.uplink, at, in, want)
+			stop := p.stream(p.uplink, in)
+			p.sends(at)
+			began := time.Now()
+			group("mod-group", map[*lab.Port]string{p.vm1: "1", p.vm3: "3"}[to])
+			took = append(took, p.stopsGrowing(at, began))
+			stop()
+			p.drain(quiet)
+			p.arrives(p.uplink, to, in, func() {})
+			at, to = to, at
+		}
+		limited("last frame of the old way, since another bucket was set", took)
+		p.rules("br-int", intRules...)
+	})
+	p.runPair("port without a program", func(p *pair) {
+		off := p.portOn("br-int", (*lab.Lab).AddTap, "vm4", lab.PortOptions{Columns: []string{"tag=1", "external_ids:xdp-offload=off"}})
+		var took []time.Duration
+		for range windows {
+			p.arrives(p.uplink, p.vm1, in, p.greet)
+			p.taken(p.uplink, p.vm1, in, want)
+			time.Sleep(time.Second)
+			stop := p.stream(p.uplink, in)
+			p.sends(p.vm1)
+			began := time.Now()
+			p.must(off.Send(frame.UDP4(frame.Broadcast, p.vm1.MAC)))
+			took = append(took, p.stopsGrowing(p.vm1, began))
+			stop()
+			p.drain(quiet)
+		}
+		limited("last frame to the old port, since the VM spoke from a port without a program", took)
+	})
 }

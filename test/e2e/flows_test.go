@@ -165,11 +165,3 @@ func TestFlowsOfOneBridge(t *testing.T) {
 	}
 	p.taken(p.vm1, p.vm3, inside, inside)
 }
-
-// unexpected tells of frames that took another way than they should.
-type unexpected struct {
-	from string
-	path paths
-}
-
-func (u *unexpected) Error() string { return "frames from " + u.from + ": " + u.path.String() }

@@ -116,6 +116,28 @@ func (p *pair) taken(from, to *lab.Port, b, want []byte) {
 	}))
 }
 
+// arrives waits until bursts of a frame arrive at a port and nowhere else, whichever
+// way: OVS may take a while for a change. first is done before each.
+func (p *pair) arrives(from, to *lab.Port, b []byte, first func()) {
+	p.t.Helper()
+	p.eventually(func() error {
+		first()
+		got, path := p.send(from, b, to.Name)
+		if len(got) != 1 || len(got[to.Name]) != burst {
+			return &unexpected{from.Name, path}
+		}
+		return nil
+	})
+}
+
+// unexpected tells of frames that took another way than they should.
+type unexpected struct {
+	from string
+	path paths
+}
+
+func (u *unexpected) Error() string { return "frames from " + u.from + ": " + u.path.String() }
+
 // left sends a burst of a frame, none of which may take the lane, and which arrives
 // as want at a port, or nowhere.
 func (p *pair) left(from, to *lab.Port, b, want []byte) {

@@ -30,7 +30,10 @@ type memory struct {
 const bucketRows = 4
 
 // fdbOf finds the FDB among the maps that the daemon holds open.
-func fdbOf(pid int) (*memory, error) {
+func fdbOf(pid int) (*memory, error) { return mapOf(pid, "fdb", 16*bucketRows) }
+
+// mapOf finds a map by its name and the size of its values.
+func mapOf(pid int, name string, size uint32) (*memory, error) {
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
 		return nil, err
@@ -46,31 +49,31 @@ func fdbOf(pid int) (*memory, error) {
 			if !ok || err != nil {
 				continue
 			}
-			m, err := openFDB(ebpf.MapID(id))
+			m, err := openMap(ebpf.MapID(id), name, size)
 			if m != nil || err != nil {
 				return m, err
 			}
 		}
 	}
-	return nil, fmt.Errorf("find the FDB: process %d holds no such map", pid)
+	return nil, fmt.Errorf("find map %s: process %d holds no such map", name, pid)
 }
 
-// openFDB maps a map into memory when it is an FDB.
-func openFDB(id ebpf.MapID) (*memory, error) {
+// openMap maps a map into memory when it is the one.
+func openMap(id ebpf.MapID, name string, value uint32) (*memory, error) {
 	m, err := ebpf.NewMapFromID(id)
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
 	info, err := m.Info()
-	if err != nil || info.Name != "fdb" || info.ValueSize != 16*bucketRows {
+	if err != nil || info.Name != name || info.ValueSize != value {
 		return nil, err
 	}
 	page := os.Getpagesize()
 	size := int(info.MaxEntries) * int(info.ValueSize)
 	mem, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map the FDB: %w", err)
+		return nil, fmt.Errorf("map %s into memory: %w", name, err)
 	}
 	return &memory{mem: mem, words: unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), size/8)}, nil
 }

@@ -77,3 +77,42 @@ func TestLeastPrivilege(t *testing.T) {
 	w.noPrograms()
 	w.bridgeBetween(a, b)
 }
+
+// Where the kernel tells XDP nothing of tags beside frames (before Linux 6.8), ports on
+// veth need a look at their far ends, and rights to it: with them they are on the lane,
+// without one of them they stay with OVS, and status says so.
+func TestPrivilegeForVeths(t *testing.T) {
+	if lab.TagsTold() {
+		return // TestLeastPrivilege has a veth on the lane without
+	}
+	outer := &world{Lab: lab.NewT(t), t: t}
+	outer.must(outer.AddBridge("br0"))
+	a, b := untagged(outer.veth("v1", "tag=10"), 10), untagged(outer.tap("t1", "tag=10"), 10)
+	outer.set("external_ids:xdp-offload=on")
+	for _, c := range []struct {
+		name  string
+		extra []uintptr
+		lane  bool
+	}{
+		{"without CAP_SYS_ADMIN", []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_NET_BROADCAST}, false},
+		{"without CAP_NET_BROADCAST", []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE}, false},
+		{"all", []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_NET_BROADCAST}, true},
+	} {
+		outer.run(c.name, func(w *world) {
+			d, err := w.StartDaemonAs(nobody, append([]uintptr{unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON}, c.extra...))
+			w.must(err)
+			w.daemon = d
+			w.state("on")
+			if c.lane {
+				w.announce(a, "lane")
+				w.announce(b, "lane")
+				w.laneBetween(a, b)
+			} else {
+				if said := w.refused("br0/v1"); !strings.Contains(said, c.name[len("without "):]) {
+					w.t.Errorf("the refusal does not name the capability: %s", said)
+				}
+			}
+			w.stop()
+		})
+	}
+}

@@ -147,6 +147,7 @@ func TestWhy(t *testing.T) {
 		w.must(err)
 	})
 	w.run("refused bridge", func(w *world) {
+		w.set("external_ids:xdp-lane=fdb")
 		_, err := w.Ofctl("add-flow", "br0", "priority=0,actions=load:1->NXM_NX_REG0[],NORMAL")
 		w.must(err)
 		w.beyondNormal()

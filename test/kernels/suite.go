@@ -37,8 +37,9 @@ var suites = []suite{
 // difference to: of keys, commands, the database, timers of the daemon. They run
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
-	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|" +
+	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
 	"Conditions|ControlSocket|CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|Flush|" +
+	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOVN|FlowsOfNormal|FlowsPortChange|FlowsRuleChange|FlowsTakeover|FlowsUnannounced|" +
 	"FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|" +
 	"MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|PublishStatus|RuleChange|" +
 	"RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|" +
@@ -65,6 +66,8 @@ var anyVersion = []string{
 	"TestBondFailover", "TestLargestFrames",
 	"TestForeignProgram", "TestVethWithoutGRO",
 	"TestRules", "TestVethTurnsGROOffAndOn",
+	"TestFlows", "TestFlowsSecurityGroup",
+	"TestFlowsOfOneBridge",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they

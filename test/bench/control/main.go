@@ -11,7 +11,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -47,7 +46,8 @@ func main() {
 	stations := flag.String("stations", "1000,10000,100000", "numbers of stations")
 	kinds := flag.String("kinds", "tap,veth", "kinds of ports; all but cold starts is measured with the first")
 	daemon := flag.String("daemon", "", "flags of ovs-xdpd, separated by blanks")
-	out := flag.String("out", "", "folder for results.json, results.md and growth.svg; none are written without")
+	out := flag.String("out", "", "folder for results.json and growth.svg; none are written without")
+	readme := flag.String("readme", "", "file that the table is written into, between its marks")
 	flag.Parse()
 	b.kinds, b.daemon = strings.Split(*kinds, ","), strings.Fields(*daemon)
 	for _, s := range strings.Split(*stations, ",") {
@@ -60,13 +60,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := b.run(ctx, *out); err != nil {
+	if err := b.run(ctx, *out, *readme); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-control:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, out string) error {
+func (b *bench) run(ctx context.Context, out, readme string) error {
 	if _, err := lab.Binaries(); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (b *bench) run(ctx context.Context, out string) error {
 	if err := unix.Uname(&u); err != nil {
 		return err
 	}
-	r := result{Kernel: unix.ByteSliceToString(u.Release[:]), CPUs: runtime.NumCPU(), Load: load(), Ports: b.ports}
+	r := result{Kernel: unix.ByteSliceToString(u.Release[:]), CPUs: runtime.NumCPU(), Load: load(), Ports: b.ports, Rounds: b.rounds}
 	for _, n := range b.stations {
 		r.Figures = append(r.Figures, row{Stations: n, Cold: make(map[string][]float64), Whole: make(map[string][]float64)})
 	}
@@ -83,20 +83,8 @@ func (b *bench) run(ctx context.Context, out string) error {
 			return err
 		}
 	}
-	text := r.table(b.kinds)
-	fmt.Print("\n", text)
-	if out == "" {
-		return nil
-	}
-	doc, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(out+"/results.json", append(doc, '\n'), 0o644),
-		os.WriteFile(out+"/results.md", []byte(text), 0o644),
-		os.WriteFile(out+"/growth.svg", []byte(plot(&r, b.kinds)), 0o644),
-	)
+	fmt.Print("\n", r.table(b.kinds))
+	return r.write(b.kinds, out, readme)
 }
 
 // measure takes the figures of one kind of ports, with more and more stations.
@@ -123,7 +111,7 @@ func (b *bench) measure(ctx context.Context, r *result, kind string, all bool) (
 		}
 		args := append([]string{"--fdb-rows=" + strconv.Itoa(max(65536, f.Stations*5/4))}, b.daemon...)
 		if all {
-			alone, err := n.idle(ctx, b.window/2)
+			alone, err := n.idle(ctx, b.window)
 			if err != nil {
 				return err
 			}

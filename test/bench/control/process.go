@@ -3,34 +3,40 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// cpuTime adds up the time that the threads of a process have run on a CPU
-// (/proc/PID/task/TID/schedstat). Threads that have ended are not counted.
+// ticks is how many a second /proc/PID/stat counts (USER_HZ, on all architectures
+// that Go knows).
+const ticks = 100
+
+// cpuTime is the time that a process, and the children that it has waited for, have
+// run on a CPU (/proc/PID/stat, in steps of 10 ms).
 func cpuTime(pid int) (time.Duration, error) {
-	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	var sum time.Duration
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has just ended
-		}
-		ns, err := strconv.ParseInt(strings.Fields(string(text) + " x")[0], 10, 64)
+	// The name, in brackets, may hold anything; the state comes behind it.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const utime, last = 11, 14 // utime, stime, cutime, cstime
+	if len(fields) <= last {
+		return 0, fmt.Errorf("read CPU time of process %d: %q", pid, text)
+	}
+	var sum int64
+	for _, f := range fields[utime : last+1] {
+		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("read CPU time of process %d: %w", pid, err)
 		}
-		sum += time.Duration(ns)
+		sum += n
 	}
-	return sum, nil
+	return time.Duration(sum) * time.Second / ticks, nil
 }
 
 // memory is what a process has in memory, in bytes.

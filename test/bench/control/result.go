@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type result struct {
 	CPUs    int    `json:"cpus"`
 	Load    string `json:"load_before"`
 	Ports   int    `json:"ports"`
+	Rounds  int    `json:"rounds"`
 	Figures []row  `json:"figures"`
 }
 
@@ -133,7 +135,7 @@ func (r *result) table(kinds []string) string {
 func figure(v float64) string {
 	switch {
 	case v >= 1000 || v <= -1000:
-		return thousands(int(v + 0.5))
+		return thousands(int(math.Round(v)))
 	case v >= 100 || v == float64(int(v)):
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
