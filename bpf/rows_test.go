@@ -193,3 +193,39 @@ func TestPutRowErrors(t *testing.T) {
 		t.Errorf("rows (-want +got):\n%s", d)
 	}
 }
+
+// Wherever it begins, EachRow comes by each row once, and ends when it is told to.
+func TestEachRow(t *testing.T) {
+	w := newWorld(t, 2, Config{Rows: 64})
+	w.port(0, Rule{Bridge: 1})
+	w.port(1, Rule{Bridge: 1})
+	want := make(map[Key]int)
+	for n := range 40 {
+		k := Key{1, 10, ovs.MAC{0x52, 0x54, 0, 0, 0, byte(n)}}
+		w.row(k, n%2, true)
+		want[k] = w.dev[n%2]
+	}
+	w.lane.DeleteRow(Key{1, 10, ovs.MAC{0x52, 0x54}})
+	delete(want, Key{1, 10, ovs.MAC{0x52, 0x54}})
+	for start := range uint32(70) {
+		got := make(map[Key]int)
+		for r := range w.lane.EachRow(start) {
+			if _, twice := got[r.Key]; twice {
+				t.Errorf("from %d: %s twice", start, r.Key)
+			}
+			got[r.Key] = r.IfIndex
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("from %d: %s", start, diff)
+		}
+	}
+	seen := 0
+	for range w.lane.EachRow(3) {
+		if seen++; seen == 5 {
+			break
+		}
+	}
+	if seen != 5 {
+		t.Errorf("%d rows after a break at 5", seen)
+	}
+}

@@ -154,25 +154,32 @@ func Ops(have, want plan.Tables) []Op {
 			add(Op{Kind: PutList, List: w})
 		}
 	}
+	flows := want.Flows
 	for i := range have.Flows {
 		h := &have.Flows[i]
-		w := want.Flow(h.FlowKey)
-		ages := *h // the interval alone changes nothing that a frame meets
-		if w != nil {
-			ages.KeepAlive = w.KeepAlive
+		for len(flows) > 0 && flows[0].Compare(h.FlowKey) < 0 {
+			add(Op{Kind: PutFlow, Flow: &flows[0]})
+			flows = flows[1:]
 		}
-		if w == nil || *w != ages || !stays[h.IfIndex] || !stays[h.Egress] {
+		var w *plan.Flow
+		if len(flows) > 0 && flows[0].FlowKey == h.FlowKey {
+			w, flows = &flows[0], flows[1:]
+		}
+		moves := w == nil || !stays[h.IfIndex] || !stays[h.Egress]
+		if !moves { // another interval alone changes nothing that a frame meets
+			ages := *h
+			ages.KeepAlive = w.KeepAlive
+			moves = *w != ages
+		}
+		if moves {
 			add(Op{Kind: DeleteFlow, Flow: h})
 		}
-		if w != nil && (*w != *h || !stays[h.IfIndex] || !stays[h.Egress]) {
+		if w != nil && (moves || *w != *h) {
 			add(Op{Kind: PutFlow, Flow: w})
 		}
 	}
-	for i := range want.Flows {
-		w := &want.Flows[i]
-		if have.Flow(w.FlowKey) == nil {
-			add(Op{Kind: PutFlow, Flow: w})
-		}
+	for i := range flows {
+		add(Op{Kind: PutFlow, Flow: &flows[i]})
 	}
 	return slices.Concat(steps[:]...)
 }

@@ -5,7 +5,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
@@ -57,17 +57,23 @@ const (
 func (a TagAction) String() string { return [...]string{"keep", "pop", "push", "set"}[a] }
 
 // Compare orders keys by device, addresses, type and tag.
-func (k FlowKey) Compare(l FlowKey) int {
-	return cmp.Or(
-		cmp.Compare(k.IfIndex, l.IfIndex),
-		slices.Compare(k.Src[:], l.Src[:]),
-		slices.Compare(k.Dst[:], l.Dst[:]),
-		cmp.Compare(k.EtherType, l.EtherType),
-		cmp.Compare(k.tag(), l.tag()),
-	)
+func (k FlowKey) Compare(l FlowKey) int { return k.compare(&l) }
+
+func (k *FlowKey) compare(l *FlowKey) int {
+	switch {
+	case k.IfIndex != l.IfIndex:
+		return cmp.Compare(k.IfIndex, l.IfIndex)
+	case k.Src != l.Src:
+		return cmp.Compare(k.Src.Number(), l.Src.Number())
+	case k.Dst != l.Dst:
+		return cmp.Compare(k.Dst.Number(), l.Dst.Number())
+	case k.EtherType != l.EtherType:
+		return cmp.Compare(k.EtherType, l.EtherType)
+	}
+	return cmp.Compare(k.tag(), l.tag())
 }
 
-func (k FlowKey) tag() int {
+func (k *FlowKey) tag() int {
 	if !k.Tagged {
 		return -1
 	}
@@ -85,8 +91,8 @@ func (k FlowKey) String() string {
 
 // Flow returns what is done with a class of frames, nil when OVS decides.
 func (t *Tables) Flow(k FlowKey) *Flow {
-	i, ok := slices.BinarySearchFunc(t.Flows, k, func(f Flow, k FlowKey) int { return f.Compare(k) })
-	if !ok {
+	i := sort.Search(len(t.Flows), func(i int) bool { return t.Flows[i].compare(&k) >= 0 })
+	if i == len(t.Flows) || t.Flows[i].FlowKey != k {
 		return nil
 	}
 	return &t.Flows[i]

@@ -23,7 +23,7 @@ type flowPort struct {
 }
 
 // admits tells whether frames from the port may take the lane.
-func (p flowPort) admits() bool {
+func (p *flowPort) admits() bool {
 	return slices.ContainsFunc(p.devices, func(d Port) bool { return d.Rule.Ingress })
 }
 
@@ -73,35 +73,57 @@ func (b *builder) flows(s *ovs.Snapshot, lanes []lane) {
 
 // domainFlows is flows for the megaflows of one domain.
 func (b *builder) domainFlows(domain string, megaflows []dpflow.Flow) {
-	chosen := make(map[FlowKey]Flow)
-	unclear := make(map[FlowKey]bool)
+	var all []Flow
+	var unclear []FlowKey
 	for i := range megaflows {
 		f := &megaflows[i]
 		in, ok := b.flowPorts[f.Match.InPort]
 		if !ok || in.domain != domain || f.Refusal == dpflow.Fragments || f.Again {
 			continue // fragments pass; what has been recirculated was decided before
 		}
-		flow, ok := b.flow(in, f)
-		was, twice := chosen[flow.FlowKey]
-		if !ok || twice && was != flow { // OVS treats a part of the class otherwise
-			unclear[flow.FlowKey] = true
-		} else {
-			chosen[flow.FlowKey] = flow
+		flow, ok := b.flow(&in, f)
+		if all = append(all, flow); !ok {
+			unclear = append(unclear, flow.FlowKey)
 		}
 	}
 	at := stationsOf(domain)
-	for key, flow := range chosen {
-		if !unclear[key] {
-			b.Tables.Flows = append(b.Tables.Flows, flow)
-			at.note(flow)
-		}
+	for _, flow := range agreed(all, unclear) {
+		b.Tables.Flows = append(b.Tables.Flows, flow)
+		at.note(&flow)
 	}
 	b.Tables.Rows = append(b.Tables.Rows, at.rows()...)
 }
 
+// agreed returns flows, each once, but for those of which two do different things, or
+// whose key is among those that are unclear: OVS treats a part of the class otherwise.
+func agreed(all []Flow, unclear []FlowKey) []Flow {
+	sortFlows(all)
+	bad := make(map[FlowKey]bool, len(unclear))
+	for _, k := range unclear {
+		bad[k] = true
+	}
+	kept := all[:0]
+	for i := 0; i < len(all); {
+		n, same := i+1, true
+		for ; n < len(all) && all[n].FlowKey == all[i].FlowKey; n++ {
+			same = same && all[n] == all[i]
+		}
+		if same && !bad[all[i].FlowKey] {
+			kept = append(kept, all[i])
+		}
+		i = n
+	}
+	return kept
+}
+
+// sortFlows sorts by key.
+func sortFlows(flows []Flow) {
+	slices.SortFunc(flows, func(x, y Flow) int { return x.compare(&y.FlowKey) })
+}
+
 // flow makes the flow of a megaflow from a port; false when frames of its key stay
 // with OVS.
-func (b *builder) flow(in flowPort, f *dpflow.Flow) (Flow, bool) {
+func (b *builder) flow(in *flowPort, f *dpflow.Flow) (Flow, bool) {
 	m := &f.Match
 	flow := Flow{KeepAlive: in.keepAlive, FlowKey: FlowKey{
 		IfIndex: in.devices[0].IfIndex, Tagged: m.Tag.Present, FromVID: m.Tag.VID, FromPCP: m.Tag.PCP,
@@ -150,10 +172,10 @@ func chosen(m ovs.MAC, in, out bridgeKeys) bool {
 // No port takes the room of another that needs no more than its share.
 func (b *builder) fitFlows() {
 	room, flows := b.policy.FlowRows, b.Tables.Flows
-	slices.SortFunc(flows, func(x, y Flow) int { return x.Compare(y.FlowKey) })
 	if room <= 0 || len(flows) <= room {
 		return
 	}
+	sortFlows(flows)
 	need := make(map[int]int)
 	for _, f := range flows {
 		need[f.IfIndex]++

@@ -4,28 +4,29 @@ package plan
 
 import "github.com/ovs-xdp/ovs-xdp/ovs"
 
-// stations says where those of a domain are, by its flows: the devices that frames
-// to a station go to, and from it come from.
+// stations says where those of a domain are, by its flows: the device that frames to
+// a station go to, and from it come from; several for more than one.
 type stations struct {
 	domain   string
-	to, from map[ovs.MAC]map[int]bool
+	to, from map[ovs.MAC]int
 }
+
+const several = -1
 
 func stationsOf(domain string) stations {
-	return stations{domain, make(map[ovs.MAC]map[int]bool), make(map[ovs.MAC]map[int]bool)}
+	return stations{domain, make(map[ovs.MAC]int), make(map[ovs.MAC]int)}
 }
 
-func (s stations) note(f Flow) {
-	for _, n := range []struct {
-		at      map[ovs.MAC]map[int]bool
-		mac     ovs.MAC
-		ifindex int
-	}{{s.to, f.Dst, f.Egress}, {s.from, f.Src, f.IfIndex}} {
-		if n.at[n.mac] == nil {
-			n.at[n.mac] = make(map[int]bool)
-		}
-		n.at[n.mac][n.ifindex] = true
+func (s stations) note(f *Flow) {
+	place(s.to, f.Dst, f.Egress)
+	place(s.from, f.Src, f.IfIndex)
+}
+
+func place(at map[ovs.MAC]int, m ovs.MAC, ifindex int) {
+	if was, ok := at[m]; ok && was != ifindex {
+		ifindex = several
 	}
+	at[m] = ifindex
 }
 
 // rows gives each station a row where frames to it go, if all go to one place, or
@@ -35,22 +36,19 @@ func (s stations) note(f Flow) {
 func (s stations) rows() []Row {
 	var rows []Row
 	add := func(m ovs.MAC) {
-		places := s.to[m]
-		if len(places) != 1 {
-			places = s.from[m]
+		at, ok := s.to[m]
+		if !ok || at == several {
+			at, ok = s.from[m]
 		}
-		if len(places) != 1 {
-			return
-		}
-		for ifindex := range places {
-			rows = append(rows, Row{Key: Key{Bridge: s.domain, MAC: m}, IfIndex: ifindex, Target: true})
+		if ok && at != several {
+			rows = append(rows, Row{Key: Key{Bridge: s.domain, MAC: m}, IfIndex: at, Target: true})
 		}
 	}
 	for m := range s.to {
 		add(m)
 	}
 	for m := range s.from {
-		if s.to[m] == nil {
+		if _, ok := s.to[m]; !ok {
 			add(m)
 		}
 	}

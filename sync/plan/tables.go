@@ -197,7 +197,7 @@ type Row struct {
 func (t *Tables) Sort() {
 	ovs.SortBy(t.Ports, func(p *Port) uint64 { return uint64(p.IfIndex) ^ 1<<63 }) // also below 0
 	sortRows(t.Rows)
-	slices.SortFunc(t.Flows, func(a, b Flow) int { return a.Compare(b.FlowKey) })
+	sortFlows(t.Flows)
 	slices.SortFunc(t.Lists, func(a, b List) int { return a.Key.Compare(b.Key) })
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/bpf"
+	"github.com/ovs-xdp/ovs-xdp/ovs"
 	"github.com/ovs-xdp/ovs-xdp/ovs/trace"
 	"github.com/ovs-xdp/ovs-xdp/sync/audit"
 	"github.com/ovs-xdp/ovs-xdp/sync/plan"
@@ -260,6 +261,8 @@ func (s *session) bondsByRecirc(bridge string) map[uint32]int {
 const (
 	sampleSources = 16
 	sampleVLAN    = 32
+	// sampleFlows is of all bridges.
+	sampleFlows = 64
 )
 
 // sample reads some rows of each bridge back, in no order, beside the ports as they
@@ -297,10 +300,28 @@ func (in *installer) sample(r *rand.Rand) plan.Tables {
 			t.Rows = append(t.Rows, rowOf(row, names))
 		}
 	}
-	for _, f := range in.lane.Flows() {
-		t.Flows = append(t.Flows, flowOf(f))
-	}
+	in.sampleFlows(&t, names)
 	return t
+}
+
+// sampleFlows adds some flows, and the rows of their stations, as they are in the
+// kernel.
+func (in *installer) sampleFlows(t *plan.Tables, names map[uint8]string) {
+	for k := range in.flows { // in random order
+		f, port := in.lane.FindFlow(classOf(k)), t.Port(k.IfIndex)
+		if f == nil || port == nil {
+			continue
+		}
+		t.Flows = append(t.Flows, flowOf(*f))
+		for _, mac := range []ovs.MAC{k.Src, k.Dst} {
+			if r := in.lane.FindRow(in.key(plan.Key{Bridge: port.Rule.InDomain(), MAC: mac})); r != nil {
+				t.Rows = append(t.Rows, rowOf(*r, names))
+			}
+		}
+		if len(t.Flows) == sampleFlows {
+			return
+		}
+	}
 }
 
 // pair is sample for the stations of a question alone.

@@ -22,6 +22,9 @@ type inbox struct {
 	events []bpf.Event
 }
 
+// wakeAnyway is how long the reader of events sleeps at most.
+const wakeAnyway = 5 * time.Second
+
 // startEvents has the kernel's events read. One process may read them at a time.
 func (d *Daemon) startEvents() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -46,7 +49,7 @@ func (d *Daemon) stopEvents() {
 
 func (b *inbox) fill(ctx context.Context, lane *bpf.Lane, log *slog.Logger) {
 	for ctx.Err() == nil {
-		events, err := lane.ReadEvents(time.Now().Add(interval))
+		events, err := lane.ReadEvents(time.Now().Add(wakeAnyway))
 		if err != nil {
 			log.Error("events of the data path can't be read; stations are found by polling", "error", err)
 			return

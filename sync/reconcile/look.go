@@ -271,7 +271,7 @@ func (s *session) install(p picture) error {
 	}
 	if dumped {
 		s.mega.found(fresh)
-		s.log.Debug("megaflows were read", "took", p.dump.cost, "flows", len(result.Tables.Flows), "new", fresh)
+		s.log.Debug("megaflows were read", "took", p.dump.took, "flows", len(result.Tables.Flows), "new", fresh)
 	}
 	s.confirm(out)
 	s.stations.looked(p.started, func(k bpf.Key) bool {

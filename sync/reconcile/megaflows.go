@@ -159,7 +159,7 @@ type dump struct {
 	epoch int
 	flows map[string][]dpflow.Flow
 	ended time.Time
-	cost  time.Duration
+	took  time.Duration
 	err   error
 }
 
@@ -178,7 +178,7 @@ func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int
 		}
 	}
 	d.ended = time.Now()
-	d.cost = d.ended.Sub(started)
+	d.took = d.ended.Sub(started)
 	return d
 }
 
@@ -187,7 +187,7 @@ func (s *session) takeDump(d *dump) bool {
 	if d == nil || d.epoch != s.mega.epoch {
 		return false
 	}
-	s.mega.dumped(d.ended, d.cost)
+	s.mega.dumped(d.ended, d.took)
 	if d.err != nil {
 		s.noteFlowsFailed(d.err)
 		return false

@@ -22,13 +22,29 @@ type schedule struct {
 	asked     bool      // by a frame without a flow
 	fruitless int       // dumps in a row that were asked for and found nothing new
 	ended     time.Time // when the last dump was read
-	cost      time.Duration
+	// took is how long the last dumps took, the latest first. What a dump costs is
+	// the least of them: another may have waited for a CPU.
+	took [4]time.Duration
 }
+
+// cost is what a dump costs.
+func (s *schedule) cost() time.Duration {
+	least := s.took[0]
+	for _, t := range s.took {
+		if t > 0 {
+			least = min(least, t)
+		}
+	}
+	return least
+}
+
+// pause is how long there are no dumps for their cost.
+func (s *schedule) pause() time.Duration { return min(dumpShare*s.cost(), dumpLatest) }
 
 // ask brings the next dump forward: there may be megaflows that are not known.
 // Frames that OVS alone can handle ask in vain, and so less and less often.
 func (s *schedule) ask(now time.Time) {
-	pause := max(min(dumpShare*s.cost, dumpLatest), dumpPause<<min(s.fruitless, 6))
+	pause := max(s.pause(), dumpPause<<min(s.fruitless, 6))
 	at := now.Add(dumpPause)
 	if earliest := s.ended.Add(pause); at.Before(earliest) {
 		at = earliest
@@ -40,9 +56,10 @@ func (s *schedule) ask(now time.Time) {
 }
 
 // dumped notes a dump that ended then and took so long.
-func (s *schedule) dumped(ended time.Time, cost time.Duration) {
-	s.ended, s.cost = ended, cost
-	s.due = ended.Add(min(max(dumpInterval, dumpShare*cost), dumpLatest))
+func (s *schedule) dumped(ended time.Time, took time.Duration) {
+	copy(s.took[1:], s.took[:])
+	s.ended, s.took[0] = ended, took
+	s.due = ended.Add(max(dumpInterval, s.pause()))
 }
 
 // found notes whether a dump had something new.

@@ -38,6 +38,20 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+// One dump that had to wait for a CPU is no reason to wait for the next; one that is
+// dear again and again is.
+func TestScheduleOfABusyMachine(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var s schedule
+	s.dumped(now, time.Millisecond)
+	for n, want := range []time.Duration{time.Second, time.Second, time.Second, 5 * time.Second} {
+		s.dumped(now, 100*time.Millisecond)
+		if got := s.due.Sub(now); got != want {
+			t.Errorf("dear dump %d: the next one is due after %v, want %v", n, got, want)
+		}
+	}
+}
+
 // Frames that OVS alone can handle ask in vain, less and less often, until there is
 // something new.
 func TestScheduleAsksInVain(t *testing.T) {

@@ -101,6 +101,6 @@ func report(t *testing.T, r *Rig, c *Case, f *Failure, tally *Tally) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Errorf("seed %d: %s (failed in %d of %d runs; replay: %s)\n%ssmallest case found, %d of %d events:\n%s",
-		c.Seed, f.Kind, again+1, reruns+1, replay, f.Text, len(small.Events), size, small)
+	t.Errorf("seed %d: %s (failed in %d of %d runs; replay: %s)\n%ssmallest case found, %d of %d events, seen before %d:\n%s",
+		c.Seed, f.Kind, again+1, reruns+1, replay, f.Text, len(small.Events), size, f.Event, small)
 }

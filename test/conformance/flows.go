@@ -19,7 +19,9 @@ func (s *side) flows(i int, b Bridge) error {
 	}
 	var lines []string
 	for _, r := range p.Rules {
-		lines = append(lines, r.Flow)
+		// The sides have one tracker of connections, and of fragments, between them.
+		zone := map[bool]string{false: "ct(zone=1,", true: "ct(zone=2,"}[s.lane]
+		lines = append(lines, strings.ReplaceAll(r.Flow, "ct(", zone))
 	}
 	file := filepath.Join(s.lab.Dir, "rules-"+s.letter)
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {

@@ -283,14 +283,14 @@ func (x *run) settled(f *Frame) (from, to address, ok bool) {
 	if err != nil || f.Alone || x.known == nil {
 		return from, to, false
 	}
-	if len(x.cfg.Patches) > 0 { // which bridges it crosses, and in which VLAN, is for OVS to know
-		return from, to, x.same[f.key()]
-	}
 	if p := x.policy(f); p != nil && p.teaches() {
 		return from, to, false
 	}
 	if len(f.Data)-14-4*len(parsed.Tags) > x.cfg.leastMTU()-x.cfg.extraTags() {
 		return from, to, false
+	}
+	if len(x.cfg.Patches) > 0 { // which bridges it crosses, and in which VLAN, is for OVS to know
+		return from, to, x.same[f.key()]
 	}
 	if parsed.Src.IsGroup() {
 		return from, to, true

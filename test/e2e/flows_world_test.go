@@ -163,7 +163,7 @@ func (p *pair) greet() {
 	for _, vlan := range []ovs.VLAN{100, 200} {
 		p.must(p.uplink.Send(frame.UDP4(frame.Broadcast, p.far, frame.OnVLAN(vlan))))
 	}
-	p.drain(quiet)
+	p.drain(2 * quiet) // a flood may have to wait for ovs-vswitchd
 }
 
 // out is a frame of a VM to the far machine, as it leaves the VM and arrives at the

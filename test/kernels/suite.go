@@ -39,7 +39,7 @@ var suites = []suite{
 const anyKernel = "^Test(" +
 	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
 	"Conditions|ControlSocket|CountsOutliveRules|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|Flush|" +
-	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOVN|FlowsOfNormal|FlowsPortChange|FlowsRuleChange|FlowsTakeover|FlowsUnannounced|" +
+	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOfNormal|FlowsPortChange|FlowsRuleChange|FlowsTakeover|FlowsUnannounced|" +
 	"FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|MoveThatOVSLearnsLate|Moves|" +
 	"MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|PublishStatus|RuleChange|" +
 	"RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|SpanningTreeBlocksPort|" +
@@ -67,7 +67,7 @@ var anyVersion = []string{
 	"TestForeignProgram", "TestVethWithoutGRO",
 	"TestRules", "TestVethTurnsGROOffAndOn",
 	"TestFlows", "TestFlowsSecurityGroup",
-	"TestFlowsOfOneBridge",
+	"TestFlowsOfOneBridge", "TestFlowsOVN",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they

@@ -22,7 +22,8 @@ const (
 	pollEvery = 500 * time.Microsecond
 )
 
-// start starts the daemon and waits until the rows of all stations are in force.
+// start starts the daemon and waits until the rows of all stations are in force, and
+// the lane is open.
 // It returns the time since the daemon was ready to ask OVS, and since its
 // process was started.
 func (n *network) start(ctx context.Context, args ...string) (ready, whole time.Duration, err error) {
@@ -44,8 +45,13 @@ func (n *network) start(ctx context.Context, args ...string) (ready, whole time.
 		}
 		if t != nil && t.installed() >= len(n.stations) {
 			ended := time.Now()
-			started, err := n.loggedAt("ovs-xdpd started")
-			return ended.Sub(started), ended.Sub(began), err
+			if opened, err := n.loggedAt("lane open"); err == nil {
+				if opened.After(ended) {
+					ended = opened
+				}
+				started, err := n.loggedAt("ovs-xdpd started")
+				return ended.Sub(started), ended.Sub(began), err
+			}
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -37,6 +37,9 @@ const (
 	rowStamp = 0xffff << 32
 )
 
+// mapTypeArray is BPF_MAP_TYPE_ARRAY of linux/bpf.h, as it stands in fdinfo.
+const mapTypeArray = "2"
+
 // errNoTable says that the daemon has not made its tables yet.
 var errNoTable = errors.New("the process has no map called fdb")
 
@@ -52,6 +55,10 @@ func openTable(pid int) (*table, error) {
 		}
 		info, err := os.ReadFile(strings.Replace(fd, "/fd/", "/fdinfo/", 1))
 		if err != nil {
+			continue
+		}
+		// Only arrays: one of programs must not be opened while the kernel clears it.
+		if _, kind, _ := strings.Cut(string(info), "map_type:"); strings.Fields(kind + " x")[0] != mapTypeArray {
 			continue
 		}
 		_, rest, _ := strings.Cut(string(info), "map_id:")
