@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 NFPM ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench bench-control fuzz clean
+.PHONY: help build package test-package test-container pictures demo test test-host test-guest conformance chaos mutants test-kernels matrix kernel-shell packages packages-kernels packages-debian packages-containers generate check-generated check-kubernetes check-grafana lint bench bench-kernels bench-control fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,8 +113,13 @@ check-grafana: ## read the dashboard by the types of Grafana's own schema
 lint: ## check style and the dependency rules
 	$(GOLANGCI_LINT) run ./...
 
-bench: build ## measure what the program costs a frame (root)
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./bpf
+ROUNDS ?= 10
+bench: packages build ## measure OVS with and without the lane by turns, ROUNDS times, and write test/bench/results (root)
+	@$(GO) run ./test/bench host -rounds $(ROUNDS)
+
+SHORT ?=
+bench-kernels: packages-kernels build ## count instructions a frame in an emulated machine, and bulk TCP; SHORT=1 for one round (root)
+	@$(GO) run ./test/bench kernels $(if $(SHORT),-short)
 
 # For a quick one: BENCH='-rounds 1 -new 20 -idle 10s -stations 1000,10000'.
 BENCH ?= -out test/bench/control -readme README.md

@@ -33,7 +33,7 @@ static __always_inline __u32 bond_bucket(struct xdp_md *ctx, const struct frame 
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 	__u64 h = hash_mix(f->dst, f->src);
 
 	if (f->type == ETH_P_IP) {

@@ -68,15 +68,21 @@ static __always_inline __u16 csum_fold(__u64 sum)
 	return sum;
 }
 
+/* csum_part folds a sum of less than 1 << 36. */
+static __always_inline __u16 csum_part(__u64 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 /* l4_finished: pseudo is the sum of the addresses, len the L4 length in bytes,
  * l4 where the L4 header starts, at the same from the start of the frame. */
 static __always_inline bool l4_finished(void *l4, void *end, __u8 proto, __u32 len, __u64 pseudo,
 					__u32 at, struct unfinished *u)
 {
-	__u16 check, unfinished;
+	__u16 check, unfinished, short_of_len;
 
-	if (proto == PROTO_ICMP || proto == IPPROTO_ICMP_V6)
-		return true; /* no kernel leaves these to the device */
 	if (proto == PROTO_TCP) {
 		struct tcphdr *tcp = l4;
 
@@ -85,22 +91,25 @@ static __always_inline bool l4_finished(void *l4, void *end, __u8 proto, __u32 l
 		check = tcp->check;
 	} else if (proto == PROTO_UDP) {
 		struct udphdr *udp = l4;
-		__u16 port;
+		__be16 port;
 
 		if ((void *)(udp + 1) > end)
 			return false;
-		port = bpf_ntohs(udp->dest);
-		if (!udp->check || port == PORT_VXLAN || port == PORT_VXLAN_LINUX ||
-		    port == PORT_GENEVE)
+		port = udp->dest;
+		if (!udp->check || port == bpf_htons(PORT_VXLAN) ||
+		    port == bpf_htons(PORT_VXLAN_LINUX) || port == bpf_htons(PORT_GENEVE))
 			return false; /* perhaps a tunnel, its inside unfinished */
 		check = udp->check;
 	} else {
-		return false; /* SCTP, tunnels, and what we can't judge */
+		/* No kernel leaves ICMP to the device. SCTP, tunnels and others we
+		 * can't judge. */
+		return proto == PROTO_ICMP || proto == IPPROTO_ICMP_V6;
 	}
-	pseudo += bpf_htons(proto);
-	unfinished = csum_fold(pseudo + bpf_htons(len));
 	/* Without the length: as some systems leave frames to be segmented. */
-	if (check != unfinished && check != csum_fold(pseudo))
+	short_of_len = csum_part(pseudo + bpf_htons(proto));
+	pseudo = (__u64)short_of_len + (__u16)bpf_htons(len);
+	unfinished = (pseudo & 0xffff) + (pseudo >> 16);
+	if (check != unfinished && check != short_of_len)
 		return true;
 	if (finish && check == unfinished && len <= FINISH_MAX) {
 		u->l4 = at;
@@ -120,21 +129,21 @@ static __always_inline bool checksum_finished(struct xdp_md *ctx, const struct f
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 
 	if (f->type == ETH_P_IP) {
 		struct iphdr *ip = l3;
-		__u32 hlen, total;
+		__u32 first, hlen, total;
 
 		if ((void *)(ip + 1) > end)
 			return false;
-		hlen = ip->ihl * 4;
+		first = *(__u8 *)ip - 0x45; /* version 4, and the words of the header from 5 on */
+		hlen = sizeof(*ip) + first * 4;
 		total = bpf_ntohs(ip->tot_len);
-		if (ip->version != 4 || hlen < sizeof(*ip) || total < hlen ||
-		    (ip->frag_off & bpf_htons(FRAG_MASK)))
+		if (first > 0x4f - 0x45 || total < hlen || (ip->frag_off & bpf_htons(FRAG_MASK)))
 			return false;
 		return l4_finished(l3 + hlen, end, ip->protocol, total - hlen,
-				   (__u64)ip->saddr + ip->daddr, f->l3 + hlen, u);
+				   (__u64)ip->saddr + ip->daddr, frame_l3(f) + hlen, u);
 	} else {
 		struct ipv6hdr *ip6 = l3;
 		__u64 pseudo = 0;
@@ -165,7 +174,7 @@ static __always_inline bool checksum_finished(struct xdp_md *ctx, const struct f
 		if (off > 1024 || len < off)
 			return false;
 		return l4_finished((void *)(ip6 + 1) + off, end, proto, len - off, pseudo,
-				   f->l3 + sizeof(*ip6) + off, u);
+				   frame_l3(f) + sizeof(*ip6) + off, u);
 	}
 }
 

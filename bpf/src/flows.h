@@ -25,7 +25,7 @@ static __always_inline bool frame_in_pieces(struct xdp_md *ctx, const struct fra
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 
 	if (f->type == ETH_P_IP) {
 		struct iphdr *ip = l3;

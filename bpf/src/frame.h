@@ -16,11 +16,6 @@ enum {
 	ND_LAST = 137,
 };
 
-struct tag {
-	__be16 tci;
-	__be16 inner;
-};
-
 struct frame {
 	/* Addresses << 16, first octet in the highest byte. */
 	__u64 dst, src;
@@ -34,19 +29,24 @@ struct frame {
 	__u16 vid;
 	/* TCI of the outer tag. */
 	__u16 tci;
-	/* Where the payload starts: 14, or 18 behind a tag. */
-	__u32 l3;
 	bool tagged;
 	/* A tag that the lane does not handle: 802.1ad, VID 0, DEI, a second, or
 	 * one beside the frame. */
 	bool odd_tag;
 };
 
+/* frame_l3 tells where the payload starts. */
+static __always_inline __u32 frame_l3(const struct frame *f)
+{
+	return f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN;
+}
+
 static __always_inline bool type_is_tag(__u16 type)
 {
 	return type == ETH_P_8021Q || type == ETH_P_8021AD;
 }
 
+/* read_mac gives an address << 16, its first octet in the highest byte. */
 static __always_inline __u64 read_mac(const __u8 *p)
 {
 	return (__u64)bpf_ntohl(*(const __be32 *)p) << 32 |
@@ -54,36 +54,40 @@ static __always_inline __u64 read_mac(const __u8 *p)
 }
 
 /* frame_read fills f but for its len; false when the frame is too short to be
- * read. */
+ * read. Two loads of eight bytes have both addresses and the EtherType. */
 static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
+	__u64 head, tail;
+	__u32 tag; /* its TCI and the inner EtherType */
 
 	if (data + ETH_HLEN > end)
 		return false;
-	f->dst = read_mac(eth->h_dest);
-	f->src = read_mac(eth->h_source);
-	f->type = bpf_ntohs(eth->h_proto);
-	f->l3 = ETH_HLEN;
-	f->vid = 0;
+	head = bpf_be64_to_cpu(*(__be64 *)data);
+	tail = bpf_be64_to_cpu(*(__be64 *)(data + ETH_ALEN));
+	f->dst = head & ~0xffffULL;
+	f->src = tail & ~0xffffULL;
+	f->type = tail;
+	f->tci = 0;
 	f->tagged = false;
 	f->odd_tag = false;
-	if (type_is_tag(f->type)) {
-		struct tag *tag = data + ETH_HLEN;
-
-		if ((void *)(tag + 1) > end)
+	switch (f->type) {
+	case ETH_P_8021AD:
+		f->odd_tag = true;
+		/* fall through */
+	case ETH_P_8021Q:
+		if (data + ETH_HLEN + TAG_LEN > end)
 			return false;
-		f->tci = bpf_ntohs(tag->tci);
-		f->vid = f->tci & TCI_VID;
+		tag = bpf_ntohl(*(__be32 *)(data + ETH_HLEN));
+		f->tci = tag >> 16;
 		f->tagged = true;
-		f->odd_tag = f->type == ETH_P_8021AD || !f->vid || (f->tci & TCI_DEI);
-		f->type = bpf_ntohs(tag->inner);
-		f->l3 += TAG_LEN;
-		if (type_is_tag(f->type))
+		f->type = tag;
+		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
+		if ((__u32)(f->tci & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID || type_is_tag(f->type))
 			f->odd_tag = true;
 	}
+	f->vid = f->tci & TCI_VID;
 	return true;
 }
 
@@ -93,7 +97,7 @@ static __always_inline bool frame_is_nd(struct xdp_md *ctx, const struct frame *
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct ipv6hdr *ip6 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	struct ipv6hdr *ip6 = data + frame_l3(f);
 	__u8 *type = (void *)(ip6 + 1);
 
 	if ((void *)(type + 1) > end)

@@ -211,9 +211,9 @@ static __always_inline int key_of_frame(struct xdp_md *ctx, const struct frame *
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 	struct ethhdr *eth = data;
-	__u32 len = f->len - f->l3;
+	__u32 len = f->len - frame_l3(f);
 
 	if (l3 > end)
 		return KEY_NONE;
@@ -254,7 +254,7 @@ static __always_inline bool key_of_claim(struct xdp_md *ctx, const struct frame 
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	void *l3 = data + (f->tagged ? ETH_HLEN + TAG_LEN : ETH_HLEN);
+	void *l3 = data + frame_l3(f);
 
 	if (f->type == ETH_P_ARP || f->type == ETH_P_RARP) {
 		struct arp_ip4 *arp = l3;

@@ -210,10 +210,12 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		fdb_sighted(f->src | domain, bundle);
 		return REASON_MOVED_SOURCE;
 	}
-	if (left != REASON_LANE)
-		return left;
-	if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
-		return REASON_FOREIGN_ADDRESS;
+	if (in.flags & (RULE_LISTS | RULE_DECLARED)) {
+		if (left != REASON_LANE)
+			return left;
+		if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
+			return REASON_FOREIGN_ADDRESS;
+	}
 
 	/* It is plain unicast IP. */
 	if (tagged_beside || f->odd_tag)
@@ -257,10 +259,10 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 	}
 
 	/* Its destination is known, and on another port that takes it. */
-	if (!fdb_find(f->dst | domain, &dst) || !(dst.row.flags & ROW_TARGET))
+	if (!fdb_find(f->dst | domain, &dst))
 		return REASON_UNKNOWN;
-	if (dst.row.flags & ROW_MOVED)
-		return REASON_MOVED;
+	if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)
+		return dst.row.flags & ROW_TARGET ? REASON_MOVED : REASON_UNKNOWN;
 	if (dst.row.slot == bundle)
 		return REASON_HAIRPIN;
 	/* A station that was seen elsewhere takes all flows to it out of use. */
@@ -286,7 +288,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_PROTECTED;
 	/* The userspace datapath does not even read what is larger than the MTU
 	 * of the port that it comes from. */
-	len = f->len - f->l3 + ETH_HLEN;
+	len = f->len - frame_l3(f) + ETH_HLEN;
 	if (len > out.max_frame || len > in.max_frame)
 		return REASON_TOO_LONG;
 	if (f->scattered && !(out.flags & RULE_SCATTERED))
@@ -296,24 +298,41 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		return REASON_CHECKSUM;
 
 	/* Flows lead from bridge to bridge, and each may be in observe mode. */
-	if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
-		return REASON_WOULD;
-	if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
-		return REASON_POLICED;
+	if (in.flags & (RULE_FLOWS | RULE_OBSERVE | RULE_POLICE)) {
+		if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
+			return REASON_WOULD;
+		if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
+			return REASON_POLICED;
+		if (by_flows(&in)) {
+			route->slot = dst_slot;
+			return REASON_LANE; /* with the tag that the flow says */
+		}
+	}
 	route->slot = dst_slot;
-	if (by_flows(&in))
-		return REASON_LANE; /* with the tag that the flow says */
 	tagged = egress_tagged(&out, vlan);
 	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
 	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
 	return REASON_LANE;
 }
 
+/* lane_taken counts a frame that is redirected. */
+static __always_inline int lane_taken(struct port_counters *c, const struct route *route, __u32 len)
+{
+	struct port_counters *sent = bpf_map_lookup_elem(&counters, &route->slot);
+
+	c->frames[REASON_LANE]++;
+	c->bytes[REASON_LANE] += len;
+	rule_counts_add(route->hit, len);
+	if (sent)
+		sent->sent++;
+	return XDP_REDIRECT;
+}
+
 static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 {
 	struct route route = {};
 	struct frame f = {};
-	struct port_counters *c, *sent;
+	struct port_counters *c;
 	enum reason reason;
 	struct port *p;
 	__u64 number, kind;
@@ -349,6 +368,8 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 			c->finished++;
 		}
 	}
+	if (reason == REASON_LANE)
+		return lane_taken(c, &route, f.len);
 	number = reason;
 	kind = reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3;
 	/* The compiler knows, the verifier does not. */
@@ -358,19 +379,13 @@ static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 		number = REASON_RUNT;
 	c->frames[number]++;
 	c->bytes[kind] += f.len;
-	if (reason == REASON_LANE || reason == REASON_DROPPED)
+	if (reason == REASON_DROPPED)
 		rule_counts_add(route.hit, f.len);
 	if (reason >= REASON_DROPPED)
 		return XDP_DROP;
-	if (reason != REASON_LANE) {
-		if (p->police[RATE_BYTES].cost | p->police[RATE_FRAMES].cost)
-			policed(p, f.len > ETH_HLEN ? f.len - ETH_HLEN : 0, true);
-		return XDP_PASS;
-	}
-	sent = bpf_map_lookup_elem(&counters, &route.slot);
-	if (sent)
-		sent->sent++;
-	return XDP_REDIRECT;
+	if (p->police[RATE_BYTES].cost | p->police[RATE_FRAMES].cost)
+		policed(p, f.len > ETH_HLEN ? f.len - ETH_HLEN : 0, true);
+	return XDP_PASS;
 }
 
 SEC("xdp")

@@ -184,10 +184,11 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 static __always_inline void rule_counts_add(__u32 hit, __u32 len)
 {
 	struct rule_count *c;
-	__u32 at = bpf_get_smp_processor_id() * rule_rows + hit - 1;
+	__u32 at;
 
 	if (!hit)
 		return;
+	at = bpf_get_smp_processor_id() * rule_rows + hit - 1;
 	c = bpf_map_lookup_elem(&rule_counts, &at);
 	if (!c)
 		return;

@@ -102,7 +102,9 @@ func (x *run) laneCounts(bridge int) (map[string]hits, error) {
 }
 
 func (c *ruleCount) name() string {
-	return fmt.Sprintf("table=%d,priority=%d,%s actions=%s", c.Table, c.Priority, c.Match, c.Actions)
+	// Each side has its own zone (side.flows).
+	actions := strings.NewReplacer(",zone=1)", ")", ",zone=2)", ")").Replace(c.Actions)
+	return fmt.Sprintf("table=%d,priority=%d,%s actions=%s", c.Table, c.Priority, c.Match, actions)
 }
 
 // diffCounts lists rules whose counts are not the same. Those with the lane may be

@@ -31,7 +31,8 @@ var mutants = []mutant{
 	{"source check dropped", []edit{
 		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
 	{"moved mark never set", without("\t\tfdb_sighted(f->src | domain, bundle);\n")},
-	{"moved mark of the destination ignored", without("\tif (dst.row.flags & ROW_MOVED)\n\t\treturn REASON_MOVED;\n")},
+	{"moved mark of the destination ignored", []edit{
+		{program, "if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)", "if (!(dst.row.flags & ROW_TARGET))"}}},
 	{"priority lost where the tag is kept", []edit{
 		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
 		void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

@@ -67,6 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		flags.BoolVar(&t.parallel, "parallel", true, "run the machines at the same time")
 		flags.BoolVar(&t.full, "full", false, "run all end-to-end tests on every kernel, in full length")
 		flags.BoolVar(&t.matrix, "matrix", false, "write what the tests saw working into the README")
+		flags.StringVar(&t.figures, "figures", "", "write what the suite bench measures on the first kernel into this file, as JSON")
 		flags.DurationVar(&t.timeout, "timeout", 40*time.Minute, "time a machine may take")
 		_ = flags.Parse(args[1:])
 		t.machine = m

@@ -108,6 +108,11 @@ var hostSuites = []suite{
 // vhost runs a virtual machine in the machine, whose cards its kernel serves.
 var vhost = suite{name: "vhost", pkg: "test/e2e", timeout: 20 * time.Minute, args: []string{"-test.run=" + guests}}
 
+// bench measures (make bench-kernels). It leaves its figures in the share.
+var bench = suite{name: "bench", pkg: "test/bench/emulated", timeout: 20 * time.Minute, args: []string{"-figures=/run/kernels/" + figuresFile}}
+
+const figuresFile = "figures.json"
+
 // A skip is a test that may skip itself in a machine.
 type skip struct{ suite, test, reason string }
 
@@ -121,7 +126,7 @@ func findSuites(names []string) ([]suite, error) {
 	}
 	var found []suite
 	for _, name := range names {
-		known := slices.Concat(suites, hostSuites, []suite{vhost})
+		known := slices.Concat(suites, hostSuites, []suite{vhost, bench})
 		i := slices.IndexFunc(known, func(s suite) bool { return s.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("find suite %s: there is none of that name", name)

@@ -28,6 +28,7 @@ type tests struct {
 	parallel bool
 	full     bool          // every test on every kernel, none shortened
 	matrix   bool          // put into the README what was seen
+	figures  string        // file that gets those of the suite bench
 	timeout  time.Duration // of one machine
 	out      io.Writer
 }
@@ -83,8 +84,19 @@ func (t *tests) all(ctx context.Context) error {
 	for i := range results {
 		errs = append(errs, results[i].summary(t))
 	}
-	if err := errors.Join(errs...); err != nil || !t.matrix {
+	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if t.figures != "" {
+		if len(results[0].figures) == 0 {
+			return errors.New("write the figures: none were measured")
+		}
+		if err := os.WriteFile(t.figures, results[0].figures, 0o644); err != nil {
+			return fmt.Errorf("write the figures: %w", err)
+		}
+	}
+	if !t.matrix {
+		return nil
 	}
 	return putMatrix(t.repository, matrix(results))
 }
@@ -98,6 +110,8 @@ type result struct {
 	alarms  []string
 	// saw is what the tests saw working, for the matrix.
 	saw []string
+	// figures is what the suite bench has measured, as JSON.
+	figures []byte
 }
 
 // tries is how often a test may run: an emulated machine is slow, and two share
@@ -126,6 +140,9 @@ func (t *tests) one(ctx context.Context, k *boot.Kernel, leave []string, dir str
 		again := t.boot(ctx, k, filepath.Join(dir, fmt.Sprintf("%s-%d", k.Release, try)), dir, out, failed, runs, nil)
 		res.alarms = append(res.alarms, again.alarms...)
 		res.saw = append(res.saw, again.saw...)
+		if again.figures != nil {
+			res.figures = again.figures
+		}
 		for _, s := range again.report.suites {
 			i := slices.IndexFunc(res.report.suites, func(r suiteReport) bool { return r.name == s.name })
 			res.report.suites[i].secondTry(s)
@@ -176,6 +193,9 @@ func (t *tests) boot(ctx context.Context, k *boot.Kernel, home, binaries string,
 		res.alarms = alarms(g.console.Name())
 		if b, readErr := os.ReadFile(filepath.Join(g.share, "saw")); readErr == nil {
 			res.saw = strings.Split(strings.TrimSpace(string(b)), "\n")
+		}
+		if b, readErr := os.ReadFile(filepath.Join(g.share, figuresFile)); readErr == nil {
+			res.figures = b
 		}
 		return err
 	}()

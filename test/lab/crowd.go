@@ -48,7 +48,7 @@ func (c *Crowd) make(l *Lab, n int) error {
 	if c.Kind == "tap" {
 		for i := range n {
 			name := fmt.Sprintf("tap%d", i)
-			t, err := openTap(l.Hypervisor, name, 0)
+			t, err := openTap(l.Hypervisor, name, 0, false)
 			if err != nil {
 				return err
 			}

@@ -44,6 +44,10 @@ type PortOptions struct {
 	// TxChecksum leaves checksum offload on at a veth's far end, so that its
 	// frames reach the hypervisor with unfinished checksums.
 	TxChecksum bool
+	// VirtioHeader puts a struct virtio_net_hdr in front of each frame of a tap
+	// whose machine has an address, as QEMU does: checksums are left unfinished,
+	// and what is to be segmented (TSO) goes as one frame, both ways.
+	VirtioHeader bool
 }
 
 // Port is a port of a bridge with a machine behind it.

@@ -32,7 +32,7 @@ func (l *Lab) AddTap(bridge, name string, o PortOptions) (*Port, error) {
 	p := l.newPort(bridge, name, o)
 	p.Kind = "tap"
 	err := func() error {
-		near, err := openTap(l.Hypervisor, name, o.MTU)
+		near, err := openTap(l.Hypervisor, name, o.MTU, o.VirtioHeader)
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (l *Lab) AddTap(bridge, name string, o PortOptions) (*Port, error) {
 		if p.VM, err = l.addNamespace(name); err != nil {
 			return err
 		}
-		if p.cable.far, err = openTap(p.VM, "eth0", o.MTU); err != nil {
+		if p.cable.far, err = openTap(p.VM, "eth0", o.MTU, o.VirtioHeader); err != nil {
 			return err
 		}
 		p.cable.start()
@@ -62,11 +62,14 @@ func (l *Lab) AddTap(bridge, name string, o PortOptions) (*Port, error) {
 // tap is an Endpoint on the file of a tap device.
 type tap struct {
 	file *os.File
-	buf  [maxFrame]byte
+	buf  [maxFrame + virtioHeader]byte
 }
 
+// virtioHeader is more than the length of struct virtio_net_hdr.
+const virtioHeader = 64
+
 // openTap makes a tap in a namespace. It goes when the tap is closed.
-func openTap(n *Namespace, name string, mtu int) (*tap, error) {
+func openTap(n *Namespace, name string, mtu int, virtio bool) (*tap, error) {
 	t := &tap{}
 	err := n.Do(func() error {
 		// Only a non-blocking write takes the kernel's short path, the one
@@ -77,8 +80,15 @@ func openTap(n *Namespace, name string, mtu int) (*tap, error) {
 		}
 		req, err := unix.NewIfreq(name)
 		if err == nil {
-			req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+			flags := unix.IFF_TAP | unix.IFF_NO_PI
+			if virtio {
+				flags |= unix.IFF_VNET_HDR
+			}
+			req.SetUint16(uint16(flags))
 			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+		}
+		if err == nil && virtio {
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
 		}
 		if err != nil {
 			return errors.Join(err, unix.Close(fd))

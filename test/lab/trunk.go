@@ -73,7 +73,7 @@ func (l *Lab) AddTrunk(bridge, name string, acceleratedTags bool, o PortOptions,
 				return err
 			}
 		}
-		if err := t.Switch.tcIngress("uplink", popTag(ports)); err != nil {
+		if err := t.Switch.TCIngress("uplink", popTag(ports)); err != nil {
 			return err
 		}
 		return t.Port.attach(o)
@@ -113,7 +113,7 @@ func (t *Trunk) connect(l *Lab, h *TrunkHost, mtu int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return device.Attrs().Index, t.Switch.tcIngress(h.Name, pushTag(h.VLAN, uplink.Attrs().Index))
+	return device.Attrs().Index, t.Switch.TCIngress(h.Name, pushTag(h.VLAN, uplink.Attrs().Index))
 }
 
 // Return codes of tc programs.
@@ -165,8 +165,9 @@ func popTag(ports map[ovs.VLAN]int) asm.Instructions {
 	)
 }
 
-// tcIngress attaches a program to what a device receives.
-func (n *Namespace) tcIngress(device string, ins asm.Instructions) error {
+// TCIngress attaches a program to what a device receives, for as long as the
+// device lives.
+func (n *Namespace) TCIngress(device string, ins asm.Instructions) error {
 	err := func() error {
 		link, err := n.links.LinkByName(device)
 		if err != nil {

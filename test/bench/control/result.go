@@ -61,7 +61,9 @@ func quantile(list []float64, q float64) float64 {
 
 func median(list []float64) float64 { return quantile(list, 0.5) }
 
-func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+func millis(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
 
 func allMillis(list []time.Duration) []float64 {
 	var out []float64

@@ -6,6 +6,7 @@
 //	traffic serve :7                 # answers until it is killed
 //	traffic tcp 10.9.0.2:7 1000000   # so many bytes, both ways at the same time
 //	traffic udp 10.9.0.2:7 200 10s   # so many datagrams, each waits for its echo
+//	traffic rtt 10.9.0.2:7 1000      # their round-trip times; a lost one takes a second
 //
 // It is linked statically: it also runs where there is nothing but a kernel.
 package main
@@ -22,6 +23,7 @@ import (
 const usage = `usage: traffic serve ADDRESS
        traffic tcp ADDRESS BYTES
        traffic udp ADDRESS COUNT WAIT
+       traffic rtt ADDRESS COUNT
 `
 
 func main() {
@@ -52,6 +54,12 @@ func run(args []string) error {
 			return fmt.Errorf("read the time to wait: %w", err)
 		}
 		return talkUDP(args[1], n, wait)
+	case len(args) == 3 && args[0] == "rtt":
+		n, err := strconv.ParseUint(args[2], 10, 32)
+		if err != nil {
+			return fmt.Errorf("read the number of datagrams: %w", err)
+		}
+		return printRoundTrips(args[1], n)
 	}
 	return errors.New("unknown command\n" + usage)
 }
