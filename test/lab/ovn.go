@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // ovn returns the folder with OVN's programs and schemas: the root when it is
@@ -27,8 +28,11 @@ func ovn() (string, error) {
 	return strings.TrimSpace(string(out)), nil // what apt says goes to its standard error
 }
 
+// nbctlTimeout bounds the wait for ovn-controller.
+var nbctlTimeout = 5 * time.Second * Patience()
+
 // StartOVN starts OVN beside the Lab's Open vSwitch: both of its databases,
-// ovn-northd and ovn-controller, which makes br-int and its rules. mappings is
+// ovn-northd and ovn-controller, which makes the rules of br-int. mappings is
 // ovn-bridge-mappings ("physnet:br-ex").
 func (l *Lab) StartOVN(mappings string) error {
 	root, err := ovn()
@@ -61,22 +65,30 @@ func (l *Lab) StartOVN(mappings string) error {
 		"external_ids:ovn-bridge-datapath-type="+l.DatapathType); err != nil {
 		return err
 	}
+	// Where ovn-controller has to make it, it may try to reach it too early, and then
+	// again later and later.
+	if err := l.AddBridge("br-int", "fail_mode=secure"); err != nil {
+		return err
+	}
 	if _, err := l.Start(l.Hypervisor, filepath.Join(root, "usr/bin/ovn-northd"), "--ovnnb-db="+l.ovnDB("nb"), "--ovnsb-db="+l.ovnDB("sb"), "--pidfile", "--log-file", "-vconsole:off"); err != nil {
 		return err
 	}
-	if _, err := l.Start(l.Hypervisor, filepath.Join(root, "usr/bin/ovn-controller"), "unix:"+filepath.Join(l.RunDir, "db.sock"), "--pidfile", "--log-file", "-vconsole:off"); err != nil {
-		return err
+	// Now and then ovn-controller (23.03) does nothing more when it has connected.
+	for tries := 1; ; tries++ {
+		controller, err := l.Start(l.Hypervisor, filepath.Join(root, "usr/bin/ovn-controller"), "unix:"+filepath.Join(l.RunDir, "db.sock"), "--pidfile", "--log-file", "-vconsole:off")
+		if err != nil {
+			return err
+		}
+		if _, err = l.Nbctl("sync"); err == nil || tries == 5 {
+			return err
+		}
+		controller.Kill()
 	}
-	// ovn-controller may have tried br-int too early, and tries again later and later.
-	return Eventually(3*toolTimeout, func() error {
-		_, err := l.Nbctl("init")
-		return err
-	})
 }
 
 // Nbctl runs ovn-nbctl, and returns when ovn-controller has done what came of it.
 func (l *Lab) Nbctl(args ...string) (string, error) {
-	return l.tool(l.nbctl, append([]string{"--timeout=10", "--db=" + l.ovnDB("nb"), "--wait=hv"}, args...)...)
+	return l.tool(l.nbctl, append([]string{fmt.Sprintf("--timeout=%d", int(nbctlTimeout.Seconds())), "--db=" + l.ovnDB("nb"), "--wait=hv"}, args...)...)
 }
 
 // ovnDB is where OVN's database nb or sb listens.
