@@ -303,22 +303,10 @@ func TestAdoptRefuses(t *testing.T) {
 			defer m.Close()
 			return m.Put(uint32(0), layoutRecord{Version: uint32(LayoutVersion) + 1})
 		}, ErrLayout.Error()},
-		"another network namespace": {func(dir string) error {
-			m, err := ebpf.LoadPinnedMap(tablePin(dir, layoutTable), nil)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			var r layoutRecord
-			if err := m.Lookup(uint32(0), &r); err != nil {
-				return err
-			}
-			r.NetNS++
-			return m.Put(uint32(0), r)
-		}, "network namespace"},
-		"no layout":     {func(dir string) error { return os.Remove(tablePin(dir, layoutTable)) }, layoutTable},
-		"no FDB":        {func(dir string) error { return os.Remove(tablePin(dir, laneMapFdb)) }, "table fdb"},
-		"another table": {func(dir string) error { return instead(dir, w.lane.coll.Maps[laneMapPorts]) }, "fdb: ValueSize"},
+		"another network namespace": {layoutWith(func(r *layoutRecord) { r.NetNS++ }), "network namespace"},
+		"no layout":                 {func(dir string) error { return os.Remove(tablePin(dir, layoutTable)) }, layoutTable},
+		"no FDB":                    {func(dir string) error { return os.Remove(tablePin(dir, laneMapFdb)) }, "table fdb"},
+		"another table":             {func(dir string) error { return instead(dir, w.lane.coll.Maps[laneMapPorts]) }, "fdb: ValueSize"},
 		"another size": {func(dir string) error {
 			other, err := New(Config{Rows: 5000})
 			if err != nil {
@@ -326,19 +314,7 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 			return errors.Join(instead(dir, other.coll.Maps[laneMapFdb]), other.Close())
 		}, "fdb: MaxEntries"},
-		"another size of the flow table": {func(dir string) error {
-			m, err := ebpf.LoadPinnedMap(tablePin(dir, layoutTable), nil)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			var r layoutRecord
-			if err := m.Lookup(uint32(0), &r); err != nil {
-				return err
-			}
-			r.FlowMask = 2*r.FlowMask + 1
-			return m.Put(uint32(0), r)
-		}, "flows: MaxEntries"},
+		"another size of the flow table": {layoutWith(func(r *layoutRecord) { r.FlowMask = 2*r.FlowMask + 1 }), "flows: MaxEntries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.enter(t)
@@ -361,5 +337,22 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	if err := MakePins(filepath.Join(t.TempDir(), "pins")); !errors.Is(err, ErrNoBPFFS) {
 		t.Errorf("pins outside of a bpffs: %v", err)
+	}
+}
+
+// layoutWith changes the pinned layout.
+func layoutWith(change func(r *layoutRecord)) func(dir string) error {
+	return func(dir string) error {
+		m, err := ebpf.LoadPinnedMap(tablePin(dir, layoutTable), nil)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		var r layoutRecord
+		if err := m.Lookup(uint32(0), &r); err != nil {
+			return err
+		}
+		change(&r)
+		return m.Put(uint32(0), r)
 	}
 }

@@ -128,14 +128,14 @@ func TestFlowsMove(t *testing.T) {
 // A megaflow that OVS has no more is withdrawn; a restart of OVS takes all out.
 func TestFlowsGone(t *testing.T) {
 	p := openPair(t)
-	none := func(flows []flow) bool { return len(flows) == 0 }
+	none := func(flows []lab.Flow) bool { return len(flows) == 0 }
 	var took []time.Duration
 	for range windows {
-		p.flowsAre("flows", func(flows []flow) bool { return len(flows) > 3 })
+		p.flowsAre("flows", func(flows []lab.Flow) bool { return len(flows) > 3 })
 		purged := time.Now()
 		_, err := p.Appctl("revalidator/purge")
 		p.must(err)
-		took = append(took, p.until(purged, "no flow is left", func() bool { return none(ask[[]flow](p.world, "flow/show")) }))
+		took = append(took, p.until(purged, "no flow is left", func() bool { return none(ask[[]lab.Flow](p.world, "flow/show")) }))
 		p.allTaken()
 	}
 	if m := p.median("withdrawn", took); m > limit(3*time.Second) {

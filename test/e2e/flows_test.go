@@ -37,9 +37,9 @@ func TestFlows(t *testing.T) {
 	}
 	p.runPair("what is shown", func(p *pair) {
 		both(p)
-		p.flowsAre("the tags of both directions", func(flows []flow) bool {
-			out := flow{"br-int", "vm1", 0, "0x0800", p.vm1.MAC.String(), p.far.String(), "uplink", 100}
-			in := flow{"br-ex", "uplink", 100, "0x0800", p.far.String(), p.vm1.MAC.String(), "vm1", 0}
+		p.flowsAre("the tags of both directions", func(flows []lab.Flow) bool {
+			out := lab.Flow{Bridge: "br-int", InPort: "vm1", Tag: 0, EtherType: "0x0800", Src: p.vm1.MAC.String(), Dst: p.far.String(), To: "uplink", NewTag: 100}
+			in := lab.Flow{Bridge: "br-ex", InPort: "uplink", Tag: 100, EtherType: "0x0800", Src: p.far.String(), Dst: p.vm1.MAC.String(), To: "vm1", NewTag: 0}
 			return slices.Contains(flows, out) && slices.Contains(flows, in)
 		})
 		for _, c := range []struct {

@@ -243,23 +243,11 @@ func (p *pair) stopsGrowing(to *lab.Port, since time.Time) time.Duration {
 	return max(at.Sub(since), 0)
 }
 
-// flow is an element of flow/show.
-type flow struct {
-	Bridge    string `json:"bridge"`
-	InPort    string `json:"in_port"`
-	Tag       int    `json:"tag"`
-	EtherType string `json:"eth_type"`
-	Src       string `json:"src"`
-	Dst       string `json:"dst"`
-	To        string `json:"to"`
-	NewTag    int    `json:"new_tag"`
-}
-
 // flowsAre waits until flow/show shows something.
-func (p *pair) flowsAre(what string, ok func([]flow) bool) {
+func (p *pair) flowsAre(what string, ok func([]lab.Flow) bool) {
 	p.t.Helper()
 	p.eventually(func() error {
-		flows, err := lab.Ask[[]flow](p.Lab, "flow/show")
+		flows, err := lab.Ask[[]lab.Flow](p.Lab, "flow/show")
 		if err == nil && !ok(flows) {
 			err = fmt.Errorf("want %s: %+v", what, flows)
 		}
