@@ -29,8 +29,10 @@ func (k *Kernel) Options(initramfs string, memory int) []string {
 
 // cpuModel leaves out what is slower emulated than done without: string
 // instructions byte by byte, a fifth level of page tables, more to save and
-// flush at each switch.
-const cpuModel = "max,-erms,-fsrm,-la57,-smap,-smep,-pcid,-avx,-avx2,-xsave"
+// flush at each switch. And cmpxchg16b: a failed one leaves an operand of the
+// instruction before it as flags (QEMU 7.2), and an interrupt that comes right
+// after it returns with them, which crashes the machine. Kernels do without.
+const cpuModel = "max,-erms,-fsrm,-la57,-smap,-smep,-pcid,-avx,-avx2,-xsave,-cx16"
 
 // commandLine is the kernel's. An oops ends the machine, and so does a panic;
 // under emulation the watchdogs bark without need. Without random addresses
