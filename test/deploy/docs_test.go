@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The reference has every metric, every reason for which a frame passes, and no
-// metric that is not there.
+// The reference has every metric, every reason for which a frame passes, or a megaflow
+// stays with OVS, and no metric that is not there.
 func TestReference(t *testing.T) {
 	text := read(t, "deploy/REFERENCE.md")
 	known(t, "REFERENCE.md", text)
@@ -24,6 +24,17 @@ func TestReference(t *testing.T) {
 		name := strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
 		if name != "count" && !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("no reason %s in REFERENCE.md", name)
+		}
+	}
+	_, kept, _ := strings.Cut(text, "\n## Why a megaflow stays with OVS\n")
+	kept, _, _ = strings.Cut(kept, "\n## ")
+	reasons := regexp.MustCompile(`(?m)^\t[A-Za-z0-9]+ +Reason += "([a-z0-9-]+)"`).FindAllStringSubmatch(read(t, "ovs/dpflow/reason.go"), -1)
+	if len(reasons) < 30 {
+		t.Errorf("%d reasons of megaflows", len(reasons))
+	}
+	for _, m := range reasons {
+		if !strings.Contains(kept, "`"+m[1]+"`") {
+			t.Errorf("no reason %s of megaflows in REFERENCE.md", m[1])
 		}
 	}
 }
