@@ -63,7 +63,7 @@ func (r Reporter) Register(s *unixctl.Server, level *slog.LevelVar, exit func())
 			return unixctl.Reply{}, err
 		}
 		rules, err := r.Rules(ctx, b)
-		return unixctl.Reply{Text: RulesText(rules), JSON: rules}, err
+		return unixctl.Reply{Text: r.pastRules(b) + RulesText(rules), JSON: rules}, err
 	}})
 	s.Register(unixctl.Command{Name: "stats/show", Usage: "[bridge]", MaxArgs: 1, Run: func(ctx context.Context, args []string) (unixctl.Reply, error) {
 		b, err := bridge(args)

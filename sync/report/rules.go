@@ -66,6 +66,24 @@ func (r Reporter) Rules(ctx context.Context, bridge string) ([]Rule, error) {
 	return list, nil
 }
 
+// pastRules says of one bridge, or of all when bridge is "", how many frames took the
+// lane by OVS's flows: OVS has gone through the rules once for all of a flow, and
+// which ones is not in it.
+func (r Reporter) pastRules(bridge string) string {
+	lane := make(map[string]uint64)
+	for _, p := range r.Ports(bridge) {
+		lane[p.Bridge] += p.RX.Lane
+	}
+	v := r.Daemon.View()
+	text := ""
+	for _, b := range v.Result.Bridges {
+		if b.Lane == plan.FlowLane && b.Mode != plan.Off && (bridge == "" || bridge == b.Name) {
+			text += fmt.Sprintf("%s follows OVS's flows: %d frames from its ports took the lane, and are in no rule's count\n", b.Name, lane[b.Name])
+		}
+	}
+	return text
+}
+
 func ruleOf(bridge string, r *ovs.Rule, lane map[plan.RuleID]bpf.RuleCount, verdicts map[plan.RuleID][]string) Rule {
 	id := plan.IDOf(r)
 	var match []string

@@ -48,6 +48,7 @@ func TestFlows(t *testing.T) {
 		}{
 			{[]string{"flows", "br-int"}, []string{"uplink", "100", p.vm1.MAC.String()}},
 			{[]string{"status", "br-int"}, []string{"follows OVS's flows: by rule", " flows\n"}},
+			{[]string{"rules", "br-int"}, []string{"br-int follows OVS's flows: ", " frames from its ports took the lane, and are in no rule's count\n"}},
 			{[]string{"why", "br-int", "vm1", "0", p.far.String()}, []string{"express lane, to uplink with tag 100"}},
 			{[]string{"why", "br-ex", "uplink", "100", p.vm1.MAC.String()}, []string{"express lane, to vm1 untagged"}},
 		} {
