@@ -45,7 +45,7 @@ var plainKinds = slices.Concat(aimedPlain, []kind{
 })
 
 // oddKinds teach nothing that is not known, but are not plain.
-var oddKinds = slices.Concat(aimedOdd, []kind{
+var oddKinds = slices.Concat(aimedOdd, fragments, []kind{
 	{"ip-options", func(g *generator, src, dst station) []byte {
 		return frame.UDP4(dst.mac, src.mac, frame.Tagged(src.tags...), frame.IPOptions([]byte{1, 1, 1, 0}), g.body(46))
 	}},
@@ -70,9 +70,6 @@ var oddKinds = slices.Concat(aimedOdd, []kind{
 	{"hidden-nd", func(g *generator, src, dst station) []byte {
 		return ip6(dst.mac, src.mac, src.tags, protoHopOpts, append(extension(protoICMPv6), icmp6(dst.mac, src.mac, 136, g.bytes(66))...))
 	}},
-	{"first-fragment", fragment(0, true)},
-	{"middle-fragment", fragment(100, true)},
-	{"last-fragment", fragment(185, false)},
 	{"sctp", func(g *generator, src, dst station) []byte {
 		return ip4(dst.mac, src.mac, src.tags, protoSCTP, g.bytes(34))
 	}},
@@ -155,6 +152,12 @@ var oddKinds = slices.Concat(aimedOdd, []kind{
 
 func toward(mac ovs.MAC) func(g *generator, src, dst station) []byte {
 	return func(g *generator, src, _ station) []byte { return g.plain(src, station{mac: mac}) }
+}
+
+var fragments = []kind{
+	{"first-fragment", fragment(0, true)},
+	{"middle-fragment", fragment(100, true)},
+	{"last-fragment", fragment(185, false)},
 }
 
 func fragment(offset uint16, more bool) func(g *generator, src, dst station) []byte {

@@ -57,6 +57,10 @@ func GeneratePipeline(seed uint64, frames int) *Case {
 	}
 	g.occupy(nets)
 	kind(nets)
+	if p := g.cfg.Bridges[0].Policy; p != nil && g.chance(30) { // a firewall that keeps no state
+		p.Rules = append(p.Rules, FlowRule{"table=0,priority=300," + pick(g, []string{"ip", "ipv6"}) + ",nw_frag=" +
+			pick(g, []string{"yes", "first", "later"}) + " actions=drop", true, false})
+	}
 	c := &Case{Seed: seed, Config: g.cfg.Clone()}
 	g.traffic(nets, frames)
 	c.Events = g.events
@@ -241,6 +245,9 @@ func (g *generator) traffic(nets []network, frames int) {
 		for range frames / rounds / 8 {
 			src, dst := g.peers()
 			said = append(said, g.talk(pick(g, plainKinds), src, dst), g.talk(pick(g, plainKinds), dst, src))
+			if g.chance(20) {
+				said = append(said, g.talk(pick(g, fragments), src, dst))
+			}
 		}
 		for range frames / rounds / 20 {
 			src, dst := g.peers()
