@@ -82,8 +82,8 @@ matrix: packages-kernels build ## write into the README what the tests see worki
 
 KERNEL ?= 6.12
 CMD ?=
-kernel-shell: packages-kernels build ## a prompt in an emulated machine with the kernel KERNEL, or run CMD there (root)
-	@$(GO) run ./test/kernels shell -kernel '$(KERNEL)' -command '$(subst ','\'',$(value CMD))'
+kernel-shell: packages-kernels build ## a prompt in an emulated machine with the kernel KERNEL, or run CMD there; ICOUNT=1 is for measurements (root)
+	@$(GO) run ./test/kernels shell -kernel '$(KERNEL)' $(if $(ICOUNT),-icount) -command '$(subst ','\'',$(value CMD))'
 
 packages: ## install the Debian packages that demo and test need (root)
 	@test/setup/install-packages

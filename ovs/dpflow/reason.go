@@ -14,7 +14,7 @@ const (
 	Tunnel       Reason = "tunnel"        // the frame came through a tunnel; also the actions tnl_push, tnl_pop
 	PortName     Reason = "port-name"     // a port that is no name, or not a plain one; also of an output
 	PacketType   Reason = "packet-type"   // not an Ethernet frame
-	MaskedMAC    Reason = "masked-mac"    // a source or destination that is not exact
+	MaskedMAC    Reason = "masked-mac"    // a source or destination that is not exact, as the rows of the lane are
 	GroupMAC     Reason = "group-mac"     // a group address as source or destination
 	EtherType    Reason = "eth-type"      // neither IPv4 nor IPv6
 	VLANMatch    Reason = "vlan-match"    // two tags, another TPID than 0x8100, or a tag of an odd shape

@@ -10,7 +10,11 @@ var flowMutants = []mutant{
 		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
 	{"flows: moved destination ignored", []edit{
 		{program, "if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)", "if (!(dst.row.flags & ROW_TARGET))"}}},
-	{"flows: fragments taken", []edit{{program, "if (frame_in_pieces(ctx, f))", "if (0)"}}},
+	// The guard for unfinished checksums keeps fragments of virtual devices, too: without
+	// it, as on a NIC.
+	{"flows: fragments taken", []edit{
+		{program, "if (frame_in_pieces(ctx, f))", "if (0)"},
+		{program, "if ((in.flags & RULE_CHECKSUM) && !checksum_finished", "if (0 && !checksum_finished"}}},
 	{"flows: tags kept", []edit{{program, "route->tag = flow.flow.flags & FLOW_TAG;", "route->tag = TAG_KEEP;"}}},
 	{"flows: another tag", []edit{{program, "route->tci = flow.flow.tci;", "route->tci = flow.flow.tci ^ 1;"}}},
 	{"flows: what is behind addresses ignored", []edit{
