@@ -73,7 +73,11 @@ type Flow struct {
 // It reads that of "dpctl/dump-flows -m --names" (lib/dpctl.c) as well, which is
 // of all bridges of a datapath and says more about each flow. A line that has not
 // this form is an error, and then there are no flows.
-func Parse(text string) ([]Flow, error) {
+func Parse(text string) ([]Flow, error) { return parse(text, nil, nil) }
+
+// parse is Parse. What was read before is not read again; what could be so next time
+// goes into next, when there is one.
+func parse(text string, before, next map[string]known) ([]Flow, error) {
 	flows := make([]Flow, 0, strings.Count(text, "\n"))
 	names := names{}
 	for n := 1; text != ""; n++ {
@@ -85,7 +89,7 @@ func Parse(text string) ([]Flow, error) {
 		if line == "" || isHeader(line) {
 			continue
 		}
-		f, err := parseLine(line, names)
+		f, err := parseLine(line, names, before, next)
 		if err != nil {
 			return nil, fmt.Errorf("parse dump-flows: line %d: %.80q: %w", n, line, err)
 		}
@@ -105,7 +109,7 @@ func isHeader(line string) bool {
 }
 
 // parseLine reads a flow. Its parts are found from outside in.
-func parseLine(line string, names names) (Flow, error) {
+func parseLine(line string, names names, before, next map[string]known) (Flow, error) {
 	var f Flow
 	head, rest, ok := strings.Cut(line, ", packets:")
 	if !ok {
@@ -115,24 +119,39 @@ func parseLine(line string, names names) (Flow, error) {
 	if !ok {
 		return f, errors.New("it has no actions")
 	}
+	var r reading
+	if err := f.readCounters(counters, &r); err != nil {
+		return f, err
+	}
+	plain := r.reason == ""
+	if was, ok := before[head]; ok && plain && was.actions == actions {
+		was.flow.Packets, was.flow.Bytes, was.flow.Used = f.Packets, f.Bytes, f.Used
+		f = was.flow
+	} else if err := f.readRest(head, actions, &r, names); err != nil {
+		return f, err
+	}
+	if plain && next != nil {
+		next[head] = known{actions, f}
+	}
+	return f, nil
+}
+
+// readRest reads all of a flow but its counters.
+func (f *Flow) readRest(head, actions string, r *reading, names names) error {
 	ufid, match, ok := strings.Cut(head, " ")
 	ufid, isUFID := strings.CutPrefix(strings.TrimSuffix(ufid, ","), "ufid:")
 	if !ok || !isUFID || !isUUID(ufid) {
-		return f, errors.New("it does not begin with a ufid and a blank")
+		return errors.New("it does not begin with a ufid and a blank")
 	}
 	f.UFID = strings.Clone(ufid)
 	actions, extra, hasExtra := strings.Cut(actions, ", dp-extra-info:")
 	attributes, err := split(match)
 	if err != nil {
-		return f, err
+		return err
 	}
 	steps, err := split(actions)
 	if err != nil {
-		return f, err
-	}
-	var r reading
-	if err := f.readCounters(counters, &r); err != nil {
-		return f, err
+		return err
 	}
 	if hasExtra && !isExtra(extra) {
 		r.refuse(UnknownAttribute, "dp-extra-info:"+extra)
@@ -143,11 +162,12 @@ func parseLine(line string, names names) (Flow, error) {
 	f.Match, f.Again = r.lane.Key, r.again
 	if r.reason != "" {
 		f.Refusal, f.Detail, f.Also = r.reason, r.detail, r.also
-		return f, nil
+		return nil
 	}
 	r.lane.Output = names.one(r.lane.Output)
-	f.Lane = &r.lane
-	return f, nil
+	lane := r.lane
+	f.Lane = &lane
+	return nil
 }
 
 // readCounters reads "1, bytes:60, used:0.201s" and what may follow it.

@@ -5,6 +5,8 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs/dpflow"
@@ -22,14 +24,18 @@ type dump struct {
 	err   error
 }
 
-// readMegaflows reads those of bridges.
+// readMegaflows reads those of bridges. There is one such call at a time.
 func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int) *dump {
 	d := &dump{epoch: epoch, flows: make(map[string][]dpflow.Flow)}
 	started := time.Now()
+	maps.DeleteFunc(s.mega.dumps, func(bridge string, _ *dpflow.Reader) bool { return !slices.Contains(bridges, bridge) })
 	for _, bridge := range bridges {
+		if s.mega.dumps[bridge] == nil {
+			s.mega.dumps[bridge] = new(dpflow.Reader)
+		}
 		text, err := s.Call(ctx, "dpif/dump-flows", "-m", "--names", bridge)
 		if err == nil {
-			d.flows[bridge], err = dpflow.Parse(text)
+			d.flows[bridge], err = s.mega.dumps[bridge].Parse(text)
 		}
 		if err != nil {
 			d.err = fmt.Errorf("read megaflows of %s: %w", bridge, err)

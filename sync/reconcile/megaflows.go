@@ -20,12 +20,13 @@ import (
 // revalidated its megaflows since. What changes unannounced (a station that moves to
 // a port that the lane does not see, a group) is found by the next dump.
 type megaflows struct {
-	bridges []string                 // that use flows, by the last plan
-	reach   map[string]bool          // those, and all that patch ports join to them
-	rows    []ovs.Bridge             // of reach in the database, and devices of their
-	devices map[string]device        // interfaces, when changes were last looked for
-	flows   map[string][]dpflow.Flow // of the last dump; nil: what OVS does is not known
-	failed  error                    // why the last dump could not be read
+	bridges []string                  // that use flows, by the last plan
+	reach   map[string]bool           // those, and all that patch ports join to them
+	rows    []ovs.Bridge              // of reach in the database, and devices of their
+	devices map[string]device         // interfaces, when changes were last looked for
+	flows   map[string][]dpflow.Flow  // of the last dump; nil: what OVS does is not known
+	dumps   map[string]*dpflow.Reader // of each bridge; of the goroutine that reads OVS
+	failed  error                     // why the last dump could not be read
 	// epoch counts what may have changed what OVS does. settled tells that OVS has
 	// revalidated since, settling that this is being waited for.
 	epoch             int
@@ -52,7 +53,7 @@ const (
 )
 
 func newMegaflows() megaflows {
-	m := megaflows{settles: make(chan settlement), retry: time.NewTimer(time.Hour)}
+	m := megaflows{dumps: make(map[string]*dpflow.Reader), settles: make(chan settlement), retry: time.NewTimer(time.Hour)}
 	m.retry.Stop()
 	return m
 }

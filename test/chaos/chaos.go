@@ -56,6 +56,8 @@ type fault struct {
 	ownLoss bool
 	// closes tells for what the lane must close, within the lease.
 	closes closing
+	// declared tells that it is about attached-mac, which flows don't know.
+	declared bool
 	// ends tells that the lane does not come back.
 	ends bool
 	// inject does it, and calls hit and over; it returns what else is broken as an error.

@@ -68,6 +68,11 @@ func TestFaults(t *testing.T) {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
+			if f.declared && *lane == "flows" { // where stations are is OVS's affair, alone and with the lane
+				undeclared := *f
+				undeclared.promise, undeclared.ownLoss, undeclared.also = "OVS decides where they are; others lose nothing", true, nil
+				f = &undeclared
+			}
 			var err error
 			if n == nil {
 				if n, err = newNetwork(*lane); err != nil {

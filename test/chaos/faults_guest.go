@@ -43,7 +43,7 @@ var guestFaults = []fault{
 	},
 	{
 		name: "spoofing of A and B, whose attached-mac is set", promise: "no lane to the hostile machine; what is lost is lost by OVS alone too",
-		short: true, concerns: []string{"A>B", "B>A", "G>A"},
+		short: true, declared: true, concerns: []string{"A>B", "B>A", "G>A"},
 		inject: func(r *run) error {
 			if err := r.declare("v1", "t1", "ev1", "ev2"); err != nil {
 				return err

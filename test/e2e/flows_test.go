@@ -151,6 +151,26 @@ func TestFlowsOfNormal(t *testing.T) {
 	w.laneBetween(a, b)
 }
 
+// What a port's keys say of its sources holds where flows decide, too: a VM that uses
+// another's address is stopped at its own port.
+func TestFlowsValidate(t *testing.T) {
+	p := newPair(t)
+	p.key("xdp-offload=on", "on", "br-int", "br-ex")
+	p.greet()
+	inside := frame.UDP4(p.vm3.MAC, p.vm1.MAC)
+	p.taken(p.vm1, p.vm3, inside, inside)
+	_, err := p.OVS("set", "interface", "vm1", `external_ids:attached-mac="`+p.vm1.MAC.String()+`"`, "external_ids:xdp-validate=drop")
+	p.must(err)
+	p.eventually(func() error {
+		got, path := p.send(p.vm1, frame.UDP4(p.vm3.MAC, p.vm2.MAC))
+		if len(got) > 0 || path.reasons["dropped-address"] != burst {
+			return &unexpected{"vm1", path}
+		}
+		return nil
+	})
+	p.taken(p.vm1, p.vm3, inside, inside)
+}
+
 // Only frames between ports of bridges that both ask for the lane take it; where one
 // of them only observes, they are counted.
 func TestFlowsOfOneBridge(t *testing.T) {
