@@ -21,10 +21,10 @@
 // unicast. The package does no I/O.
 //
 // It reads text of both datapaths. The kernel's own would be cheaper to ask by netlink
-// (family ovs_flow): of 10,000 megaflows it takes a seventh of the instructions
-// altogether, and none of ovs-vswitchd's (BenchmarkDump; README, "Flows of OVS"). What
-// is read would be the same, by a second reader as strict as this one, which the
-// userspace datapath needs anyway; and text is read so seldom that it costs little.
+// (family ovs_flow): that takes a quarter of the instructions altogether, and none of
+// ovs-vswitchd's (BenchmarkDump; README, "Flows of OVS"). It would be a second reader as
+// strict as this one, which the userspace datapath needs anyway; and text is read so
+// seldom that it costs little.
 package dpflow
 
 import (

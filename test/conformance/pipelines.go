@@ -235,15 +235,17 @@ func (g *generator) peers() (src, dst station) {
 }
 
 // traffic has stations talk: once, so that OVS learns; again, so that it has flows
-// for that; then, when the lane has taken them up, once more, and other frames
-// among these. Then something changes.
+// for that; then, when the lane has taken them up, once more, and something else.
+// Then something changes.
 func (g *generator) traffic(nets []network, frames int) {
 	const rounds = 3
 	for round := range rounds {
 		g.hello(-1)
 		var said []*Frame
+		var pairs [][2]station
 		for range frames / rounds / 8 {
 			src, dst := g.peers()
+			pairs = append(pairs, [2]station{src, dst})
 			said = append(said, g.talk(pick(g, plainKinds), src, dst), g.talk(pick(g, plainKinds), dst, src))
 			if g.chance(20) {
 				said = append(said, g.talk(pick(g, fragments), src, dst))
@@ -264,6 +266,10 @@ func (g *generator) traffic(nets []network, frames int) {
 		g.add(Event{Converge: true})
 		for range 5 { // by the lane
 			say()
+		}
+		for range frames / rounds / 8 { // something else, of which OVS has shown nothing
+			pair := pick(g, pairs)
+			g.add(Event{Frame: g.talk(pick(g, plainKinds), pair[0], pair[1])})
 		}
 		for range 2 {
 			g.migrate(nets, said)
