@@ -63,8 +63,9 @@ conformance: packages build ## compare OVS with and without the lane on N random
 	$(GO) test -count=1 -timeout 0 -v -run '^Test(RandomBridges|RandomPipelines|RulesAsTraced)$$' ./test/conformance -args -cases $(N) -pipelines $(N) -tables $(N) -seed $(SEED) -frames $(FRAMES)
 
 CYCLES ?= 500
-chaos: packages build ## inject every fault under traffic, and write test/chaos/RESULTS.md (root; about a quarter of an hour)
-	$(GO) test -count=1 -timeout 0 -v ./test/chaos -args -full -cycles $(CYCLES) -results RESULTS.md
+LANE ?= auto
+chaos: packages build ## inject every fault under traffic, and write test/chaos/RESULTS.md; LANE=flows for bridges that follow flows (root; about a quarter of an hour)
+	$(GO) test -count=1 -timeout 0 -v ./test/chaos -args -full -cycles $(CYCLES) -lane $(LANE) -results RESULTS$(if $(filter-out auto,$(LANE)),-$(LANE)).md
 
 mutants: packages build ## break the program on purpose, and see that the comparison notices (root, clang-19)
 	$(GO) test -tags mutants -count=1 -timeout 0 -v -run TestMutants ./test/conformance

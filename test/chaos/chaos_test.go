@@ -46,6 +46,9 @@ func tell(t *testing.T) {
 		return
 	}
 	told.command = "make chaos"
+	if *lane != "auto" {
+		told.command += " LANE=" + *lane
+	}
 	if err := told.write(*results); err != nil {
 		t.Error(err)
 	}
