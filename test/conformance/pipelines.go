@@ -57,9 +57,12 @@ func GeneratePipeline(seed uint64, frames int) *Case {
 	}
 	g.occupy(nets)
 	kind(nets)
-	if p := g.cfg.Bridges[0].Policy; p != nil && g.chance(30) { // a firewall that keeps no state
-		p.Rules = append(p.Rules, FlowRule{"table=0,priority=300," + pick(g, []string{"ip", "ipv6"}) + ",nw_frag=" +
-			pick(g, []string{"yes", "first", "later"}) + " actions=drop", true, false})
+	if p := g.cfg.Bridges[0].Policy; p != nil && g.chance(50) { // a firewall that keeps no state
+		match := pick(g, []string{"ip", "ipv6"}) + ",nw_frag=" + pick(g, []string{"yes", "first", "later"})
+		if g.chance(50) {
+			match = fmt.Sprintf("in_port=%d,%s", 1+g.IntN(vms), g.broadMatch())
+		}
+		p.Rules = append(p.Rules, FlowRule{"table=0,priority=300," + match + " actions=drop", true, false})
 	}
 	c := &Case{Seed: seed, Config: g.cfg.Clone()}
 	g.traffic(nets, frames)

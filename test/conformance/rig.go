@@ -58,6 +58,10 @@ func NewRig(l *lab.Lab) (*Rig, error) {
 	if _, err := l.OVS("del-br", "park"); err != nil {
 		return nil, err
 	}
+	// On a busy machine a case takes longer than OVS keeps flows by default.
+	if _, err := l.OVS("set", "open_vswitch", ".", "other_config:max-idle=120000"); err != nil {
+		return nil, err
+	}
 	var err error
 	// Keep-alive frames would blur the share of the lane. Asking OVS often what
 	// it would do must never close one.
