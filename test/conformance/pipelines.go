@@ -226,6 +226,18 @@ func (g *generator) talk(k kind, src, dst station) *Frame {
 	return &Frame{Port: src.port, Kind: k.name, Data: k.make(g, src, dst)}
 }
 
+// piece is a fragment from one station to another, of the type of what it has said.
+func (g *generator) piece(of *Frame, src, dst station) *Frame {
+	for {
+		f := g.talk(pick(g, fragments), src, dst)
+		whole, err := frame.Parse(of.Data)
+		piece, err2 := frame.Parse(f.Data)
+		if err != nil || err2 != nil || whole.EtherType == piece.EtherType || whole.EtherType != frame.TypeIPv4 && whole.EtherType != frame.TypeIPv6 {
+			return f
+		}
+	}
+}
+
 // peers are two stations of a network on two ports.
 func (g *generator) peers() (src, dst station) {
 	for range 200 {
@@ -250,8 +262,8 @@ func (g *generator) traffic(nets []network, frames int) {
 			src, dst := g.peers()
 			pairs = append(pairs, [2]station{src, dst})
 			said = append(said, g.talk(pick(g, plainKinds), src, dst), g.talk(pick(g, plainKinds), dst, src))
-			if g.chance(20) {
-				said = append(said, g.talk(pick(g, fragments), src, dst))
+			if g.chance(40) {
+				said = append(said, g.piece(said[len(said)-2], src, dst))
 			}
 		}
 		for range frames / rounds / 20 {
