@@ -7,9 +7,9 @@ package conformance
 // flowMutants break what the lane makes of OVS's flows.
 var flowMutants = []mutant{
 	{"flows: source check dropped", []edit{
-		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
+		{program, "if (unlikely(src.row.slot != bundle) || unlikely(src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
 	{"flows: moved destination ignored", []edit{
-		{program, "if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)", "if (!(dst.row.flags & ROW_TARGET))"}}},
+		{program, "if (unlikely((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET))", "if (!(dst.row.flags & ROW_TARGET))"}}},
 	{"flows: fragments taken", []edit{{program, "if (frame_in_pieces(ctx, f))", "if (0)"}}},
 	{"flows: tags kept", []edit{{program, "route->tag = flow.flow.flags & FLOW_TAG;", "route->tag = TAG_KEEP;"}}},
 	{"flows: another tag", []edit{{program, "route->tci = flow.flow.tci;", "route->tci = flow.flow.tci ^ 1;"}}},
