@@ -100,18 +100,28 @@ func inquiryOf(snap *ovs.Snapshot, bridge string, port plan.Port, k bpf.Key) (in
 		if b.Name != bridge || b.Detail == nil {
 			continue
 		}
+		var ofport int
 		for pi := range b.Ports {
-			p := &b.Ports[pi]
-			if len(p.Interfaces) != 1 || p.Interfaces[0].Name != port.Name || p.Interfaces[0].OFPort <= 0 {
-				continue
+			for _, iface := range b.Ports[pi].Interfaces {
+				// More than its row depends on where OVS knows a declared station.
+				if text, ok := iface.ExternalIDs[plan.KeyAttachedMAC]; ok {
+					if mac, err := ovs.ParseMAC(text); err == nil && mac == k.MAC {
+						return inquiry{}, false
+					}
+				}
+				if iface.Name == port.Name && len(b.Ports[pi].Interfaces) == 1 {
+					ofport = int(iface.OFPort)
+				}
 			}
-			ofport := p.Interfaces[0].OFPort
-			return inquiry{
-				station: k, bridge: bridge, port: port,
-				entry: ovs.FDBEntry{OFPort: uint32(ofport), VLAN: k.VLAN, MAC: k.MAC},
-				flow:  trace.Flow{InPort: int(ofport), VLAN: tag, Src: k.MAC, Dst: k.MAC},
-			}, true
 		}
+		if ofport <= 0 {
+			break
+		}
+		return inquiry{
+			station: k, bridge: bridge, port: port,
+			entry: ovs.FDBEntry{OFPort: uint32(ofport), VLAN: k.VLAN, MAC: k.MAC},
+			flow:  trace.Flow{InPort: ofport, VLAN: tag, Src: k.MAC, Dst: k.MAC},
+		}, true
 	}
 	return inquiry{}, false
 }
@@ -159,16 +169,16 @@ func (s *session) inquired(p picture) error {
 		s.sighted(e, now)
 	}
 	s.log.Debug("OVS was asked about single stations", "stations", len(p.inquiries), "took", now.Sub(p.started))
-	if err := s.enter(p.inquiries, now); err != nil {
-		s.log.Warn("stations could not be written by themselves: everything is read again", "error", err)
-		s.soon(0)
+	failed := s.enter(p.inquiries, now)
+	if failed != nil {
+		s.log.Debug("stations could not be written by themselves", "error", failed)
 	}
 	s.stations.looked(p.started, func(k bpf.Key) bool {
 		r := s.lane.FindRow(k)
 		return r != nil && !r.Moved
 	})
 	for _, q := range p.inquiries {
-		if w := s.stations.waiting[q.station]; w != nil && q.err != nil {
+		if w := s.stations.waiting[q.station]; w != nil && (q.err != nil || failed != nil) {
 			w.whole, w.next = true, now
 		}
 	}

@@ -55,6 +55,7 @@ func TestInquiryOf(t *testing.T) {
 		"native":                         {mode(plan.NativeUntagged, 10), 10, "br0", ""},
 		"native, tagged":                 {mode(plan.NativeTagged, 10), 20, "br0", ",dl_vlan=20"},
 		"another VLAN than that of port": {with(func(*plan.Port) {}), 20, "br0", "none"},
+		"declared elsewhere":             {with(func(*plan.Port) {}), 10, "br0", "none"},
 		"another bridge":                 {with(func(*plan.Port) {}), 10, "br1", "none"},
 		"a bridge without a number":      {with(func(p *plan.Port) { p.Rule.Bridge = "" }), 10, "", "none"},
 		"closed":                         {with(func(p *plan.Port) { p.Rule = p.Rule.Shut() }), 10, "br0", "none"},
@@ -67,7 +68,11 @@ func TestInquiryOf(t *testing.T) {
 		"no OpenFlow port":               {with(func(p *plan.Port) { p.Name = "tap2" }), 10, "br0", "none"},
 		"not on the lane":                {plan.Port{}, 10, "br0", "none"},
 	} {
-		q, ok := inquiryOf(pictured(), c.bridge, c.port, bpf.Key{Bridge: 1, VLAN: c.vlan, MAC: mac})
+		snap := pictured()
+		if strings.HasPrefix(name, "declared") {
+			snap.Bridges[0].Ports[2].Interfaces[1].ExternalIDs = map[string]string{plan.KeyAttachedMAC: mac.String()}
+		}
+		q, ok := inquiryOf(snap, c.bridge, c.port, bpf.Key{Bridge: 1, VLAN: c.vlan, MAC: mac})
 		switch {
 		case c.want == "none" && ok:
 			t.Errorf("%s: OVS is asked about %v", name, q.flow)
