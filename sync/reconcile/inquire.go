@@ -212,13 +212,19 @@ func (s *session) enter(list []inquiry, now time.Time) error {
 		if row == nil || row.IfIndex != q.port.IfIndex || port == nil || *port != q.port || s.in.ports[port.IfIndex] != q.port {
 			return fmt.Errorf("%s in VLAN %d of %s is not as planned on %s", q.entry.MAC, q.entry.VLAN, q.bridge, q.port.Name)
 		}
+		was := s.lane.FindRow(q.station)
+		if was != nil && was.Moved {
+			// It may have been back on the port of its row before OVS was asked, and
+			// its frame not have reached OVS.
+			s.stations.marked([]bpf.Event{{Key: q.station, IfIndex: was.Seen, Moved: was.Seen != was.IfIndex}}, now)
+		}
 		if s.stations.elsewhere(q.station, row.IfIndex, now) {
 			s.soon(learns / 3) // until OVS must have learned
 			continue
 		}
 		want.Rows = append(want.Rows, *row)
-		if r := s.lane.FindRow(q.station); r != nil {
-			have.Rows = append(have.Rows, rowOf(*r, names))
+		if was != nil {
+			have.Rows = append(have.Rows, rowOf(*was, names))
 		}
 	}
 	out := s.in.apply(diff.Ops(have, want))

@@ -272,10 +272,10 @@ func (s *session) install(p picture) error {
 		return err
 	}
 	now := time.Now()
-	s.stations.marked(sightings, now)
 	for _, e := range s.inbox.drain(s.lane) {
 		s.sighted(e, now)
 	}
+	s.stations.marked(sightings, now) // one back home is later than its last event
 	early, fresh, domains := false, false, flowDomains(&result.Tables)
 	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
 		fresh = fresh || o.Kind == diff.PutFlow

@@ -85,10 +85,14 @@ func (s *stations) sighted(e bpf.Event, now time.Time) {
 }
 
 // marked takes the sightings that the kernel keeps in marked rows: their events
-// may have been lost. One that is known already is not taken for a new one.
+// may have been lost, and one that is back on the port of its row sends none. One that
+// is known already is not taken for a new one.
 func (s *stations) marked(sightings []bpf.Event, now time.Time) {
 	for _, e := range sightings {
-		if w := s.waiting[e.Key]; w == nil || w.seen != e.IfIndex {
+		w := s.waiting[e.Key]
+		switch {
+		case w == nil && !e.Moved: // nothing tells of another place
+		case w == nil || w.seen != e.IfIndex:
 			s.sighted(e, now)
 		}
 	}
