@@ -93,6 +93,9 @@ type Lane struct {
 	// types remembers the kernel's types between two programs for one device; nil:
 	// they have to be read.
 	types *btf.Cache
+	// lastStamp was the stamp at stamped.
+	lastStamp uint16
+	stamped   time.Time
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
