@@ -71,9 +71,11 @@ func (l *Lane) attach(ifindex int, mode Mode) error {
 		return fmt.Errorf("attach XDP to device %d: %w%s", ifindex, err, attachHint(err))
 	}
 	a.link = lk
-	if a.id, err = programID(prog); err != nil {
-		return errors.Join(err, a.close())
+	info, err := lk.Info() // cheaper than asking the program
+	if err != nil {
+		return errors.Join(fmt.Errorf("read id of the XDP program of device %d: %w", ifindex, err), a.close())
 	}
+	a.id = uint32(info.Program)
 	l.links[ifindex] = a
 	return nil
 }

@@ -288,7 +288,7 @@ func TestAdoptRefuses(t *testing.T) {
 			return err
 		}
 		defer m.Close()
-		pin := tablePin(dir, laneMapFdb)
+		pin := tablePin(dir, fdbMap)
 		return errors.Join(os.Remove(pin), m.Pin(pin))
 	}
 	for name, step := range map[string]struct {
@@ -305,16 +305,16 @@ func TestAdoptRefuses(t *testing.T) {
 		}, ErrLayout.Error()},
 		"another network namespace": {layoutWith(func(r *layoutRecord) { r.NetNS++ }), "network namespace"},
 		"no layout":                 {func(dir string) error { return os.Remove(tablePin(dir, layoutTable)) }, layoutTable},
-		"no FDB":                    {func(dir string) error { return os.Remove(tablePin(dir, laneMapFdb)) }, "table fdb"},
-		"another table":             {func(dir string) error { return instead(dir, w.lane.coll.Maps[laneMapPorts]) }, "fdb: ValueSize"},
+		"no FDB":                    {func(dir string) error { return os.Remove(tablePin(dir, fdbMap)) }, "table .data.fdb"},
+		"another table":             {func(dir string) error { return instead(dir, w.lane.coll.Maps[portTableMap]) }, "fdb: ValueSize"},
 		"another size": {func(dir string) error {
 			other, err := New(Config{Rows: 5000})
 			if err != nil {
 				return err
 			}
-			return errors.Join(instead(dir, other.coll.Maps[laneMapFdb]), other.Close())
-		}, "fdb: MaxEntries"},
-		"another size of the flow table": {layoutWith(func(r *layoutRecord) { r.FlowMask = 2*r.FlowMask + 1 }), "flows: MaxEntries"},
+			return errors.Join(instead(dir, other.coll.Maps[fdbMap]), other.Close())
+		}, "fdb: ValueSize"},
+		"another size of the flow table": {layoutWith(func(r *layoutRecord) { r.FlowMask = 2*r.FlowMask + 1 }), "flows: ValueSize"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.enter(t)

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -16,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // Config sizes a Lane.
@@ -91,6 +93,9 @@ type Lane struct {
 	// types remembers the kernel's types between two programs for one device; nil:
 	// they have to be read.
 	types *btf.Cache
+	// lastStamp was the stamp at stamped.
+	lastStamp uint16
+	stamped   time.Time
 }
 
 // attachment is a program on a device: the one of all ports, or, when bound is
@@ -152,6 +157,14 @@ type layout struct {
 	netns                 uint32
 }
 
+// The maps of tables that the program reads where they lie (src/maps.h), by their
+// ELF sections.
+const (
+	fdbMap       = ".data.fdb"
+	flowTableMap = ".data.flows"
+	portTableMap = ".data.ports"
+)
+
 // load loads the programs, on new tables but for those that are given, by name.
 // finish has them finish checksums.
 func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
@@ -172,11 +185,22 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 			spec.Programs[name].Flags |= hasFrags
 		}
 	}
-	for _, name := range []string{laneMapPorts, laneMapTargets, laneMapCounters} {
+	for _, name := range []string{laneMapTargets, laneMapCounters} {
 		spec.Maps[name].MaxEntries = uint32(of.slots)
 	}
-	spec.Maps[laneMapFdb].MaxEntries = uint32(of.buckets)
-	spec.Maps[laneMapFlows].MaxEntries = uint32(of.flows)
+	for name, size := range map[string]uintptr{
+		portTableMap: uintptr(of.slots) * unsafe.Sizeof(lanePort{}),
+		fdbMap:       uintptr(of.buckets) * unsafe.Sizeof(laneBucket{}),
+		flowTableMap: uintptr(of.flows) * unsafe.Sizeof(laneFlowBucket{}),
+	} {
+		// All 0, of a type that the object does not know.
+		m := spec.Maps[name]
+		m.ValueSize, m.Key, m.Value, m.Contents = uint32(size), nil, nil, nil
+		m.Flags |= unix.BPF_F_MMAPABLE
+	}
+	for _, name := range []string{laneVarPorts, laneVarFdb, laneVarFlows} {
+		delete(spec.Variables, name)
+	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
@@ -236,13 +260,13 @@ func (l *Lane) open(buckets, slots int, seed uint64) error {
 	if l.grace, err = newGracePeriod(); err != nil {
 		return err
 	}
-	if l.fdb, err = openFDB(l.coll.Maps[laneMapFdb], buckets, seed, l.grace.Wait); err != nil {
+	if l.fdb, err = openFDB(l.coll.Maps[fdbMap], buckets, seed, l.grace.Wait); err != nil {
 		return err
 	}
-	if l.flows, err = openFlows(l.coll.Maps[laneMapFlows], l.layout.flows, seed, l.grace.Wait); err != nil {
+	if l.flows, err = openFlows(l.coll.Maps[flowTableMap], l.layout.flows, seed, l.grace.Wait); err != nil {
 		return err
 	}
-	if l.ports, err = openPorts(l.coll.Maps[laneMapPorts], slots); err != nil {
+	if l.ports, err = openPorts(l.coll.Maps[portTableMap], slots); err != nil {
 		return err
 	}
 	if l.lists, err = openLists(l.coll, l.layout.rules); err != nil {

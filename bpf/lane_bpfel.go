@@ -95,7 +95,7 @@ type laneFlowKey struct {
 type laneLimits uint32
 
 const (
-	laneLimitsLAYOUT_VERSION     laneLimits = 5
+	laneLimitsLAYOUT_VERSION     laneLimits = 6
 	laneLimitsPORT_PROBES        laneLimits = 8
 	laneLimitsBUCKET_ROWS        laneLimits = 4
 	laneLimitsSTAMP_SHIFT        laneLimits = 6
@@ -140,7 +140,7 @@ type lanePort struct {
 	Loses     uint32
 	Debt      uint32
 	Keepalive uint32
-	Unused    uint32
+	Slot      uint32
 	Vlans     [64]uint64
 	Rules     laneList
 	Addresses laneList
@@ -259,20 +259,21 @@ const (
 	laneRuleFlagRULE_WATCH           laneRuleFlag = 1
 	laneRuleFlagRULE_INGRESS         laneRuleFlag = 2
 	laneRuleFlagRULE_EGRESS          laneRuleFlag = 4
-	laneRuleFlagRULE_OBSERVE         laneRuleFlag = 8
-	laneRuleFlagRULE_PROTECTED       laneRuleFlag = 16
-	laneRuleFlagRULE_CHECKSUM        laneRuleFlag = 32
-	laneRuleFlagRULE_ACCESS          laneRuleFlag = 64
-	laneRuleFlagRULE_NATIVE_TAGGED   laneRuleFlag = 128
-	laneRuleFlagRULE_NATIVE_UNTAGGED laneRuleFlag = 256
-	laneRuleFlagRULE_DECLARED        laneRuleFlag = 512
-	laneRuleFlagRULE_BOND            laneRuleFlag = 1024
-	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 2048
-	laneRuleFlagRULE_SCATTERED       laneRuleFlag = 4096
-	laneRuleFlagRULE_FINISH          laneRuleFlag = 8192
-	laneRuleFlagRULE_LISTS           laneRuleFlag = 16384
-	laneRuleFlagRULE_POLICE          laneRuleFlag = 32768
-	laneRuleFlagRULE_FLOWS           laneRuleFlag = 65536
+	laneRuleFlagRULE_PROTECTED       laneRuleFlag = 8
+	laneRuleFlagRULE_CHECKSUM        laneRuleFlag = 16
+	laneRuleFlagRULE_ACCESS          laneRuleFlag = 32
+	laneRuleFlagRULE_NATIVE_TAGGED   laneRuleFlag = 64
+	laneRuleFlagRULE_NATIVE_UNTAGGED laneRuleFlag = 128
+	laneRuleFlagRULE_BOND            laneRuleFlag = 256
+	laneRuleFlagRULE_SCATTERED       laneRuleFlag = 512
+	laneRuleFlagRULE_FINISH          laneRuleFlag = 1024
+	laneRuleFlagRULE_SPECIAL         laneRuleFlag = 65536
+	laneRuleFlagRULE_DECLARED        laneRuleFlag = 65536
+	laneRuleFlagRULE_REFLECTS        laneRuleFlag = 131072
+	laneRuleFlagRULE_LISTS           laneRuleFlag = 262144
+	laneRuleFlagRULE_OBSERVE         laneRuleFlag = 524288
+	laneRuleFlagRULE_POLICE          laneRuleFlag = 1048576
+	laneRuleFlagRULE_FLOWS           laneRuleFlag = 2097152
 )
 
 type laneTagAction uint32
@@ -301,9 +302,6 @@ const (
 	laneMapDestinations    = "destinations"
 	laneMapEntries         = "entries"
 	laneMapEvents          = "events"
-	laneMapFdb             = "fdb"
-	laneMapFlows           = "flows"
-	laneMapPorts           = "ports"
 	laneMapRuleCounts      = "rule_counts"
 	laneMapRules           = "rules"
 	laneMapTargets         = "targets"
@@ -329,13 +327,16 @@ const (
 	laneVarExportRuleFlag  = "export_rule_flag"
 	laneVarExportTagAction = "export_tag_action"
 	laneVarExportVerdict   = "export_verdict"
+	laneVarFdb             = "fdb"
 	laneVarFdbMask         = "fdb_mask"
 	laneVarFdbSeed         = "fdb_seed"
 	laneVarFinish          = "finish"
 	laneVarFlowMask        = "flow_mask"
+	laneVarFlows           = "flows"
 	laneVarLease           = "lease"
 	laneVarNetns           = "netns"
 	laneVarPortMask        = "port_mask"
+	laneVarPorts           = "ports"
 	laneVarRuleRows        = "rule_rows"
 	laneVarScattered       = "scattered"
 	laneVarTargetsId       = "targets_id"
@@ -400,9 +401,6 @@ type laneMapSpecs struct {
 	Destinations *ebpf.MapSpec `ebpf:"destinations"`
 	Entries      *ebpf.MapSpec `ebpf:"entries"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
-	Fdb          *ebpf.MapSpec `ebpf:"fdb"`
-	Flows        *ebpf.MapSpec `ebpf:"flows"`
-	Ports        *ebpf.MapSpec `ebpf:"ports"`
 	RuleCounts   *ebpf.MapSpec `ebpf:"rule_counts"`
 	Rules        *ebpf.MapSpec `ebpf:"rules"`
 	Targets      *ebpf.MapSpec `ebpf:"targets"`
@@ -428,13 +426,16 @@ type laneVariableSpecs struct {
 	ExportRuleFlag  *ebpf.VariableSpec `ebpf:"export_rule_flag"`
 	ExportTagAction *ebpf.VariableSpec `ebpf:"export_tag_action"`
 	ExportVerdict   *ebpf.VariableSpec `ebpf:"export_verdict"`
+	Fdb             *ebpf.VariableSpec `ebpf:"fdb"`
 	FdbMask         *ebpf.VariableSpec `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.VariableSpec `ebpf:"fdb_seed"`
 	Finish          *ebpf.VariableSpec `ebpf:"finish"`
 	FlowMask        *ebpf.VariableSpec `ebpf:"flow_mask"`
+	Flows           *ebpf.VariableSpec `ebpf:"flows"`
 	Lease           *ebpf.VariableSpec `ebpf:"lease"`
 	Netns           *ebpf.VariableSpec `ebpf:"netns"`
 	PortMask        *ebpf.VariableSpec `ebpf:"port_mask"`
+	Ports           *ebpf.VariableSpec `ebpf:"ports"`
 	RuleRows        *ebpf.VariableSpec `ebpf:"rule_rows"`
 	Scattered       *ebpf.VariableSpec `ebpf:"scattered"`
 	TargetsId       *ebpf.VariableSpec `ebpf:"targets_id"`
@@ -465,9 +466,6 @@ type laneMaps struct {
 	Destinations *ebpf.Map `ebpf:"destinations"`
 	Entries      *ebpf.Map `ebpf:"entries"`
 	Events       *ebpf.Map `ebpf:"events"`
-	Fdb          *ebpf.Map `ebpf:"fdb"`
-	Flows        *ebpf.Map `ebpf:"flows"`
-	Ports        *ebpf.Map `ebpf:"ports"`
 	RuleCounts   *ebpf.Map `ebpf:"rule_counts"`
 	Rules        *ebpf.Map `ebpf:"rules"`
 	Targets      *ebpf.Map `ebpf:"targets"`
@@ -480,9 +478,6 @@ func (m *laneMaps) Close() error {
 		m.Destinations,
 		m.Entries,
 		m.Events,
-		m.Fdb,
-		m.Flows,
-		m.Ports,
 		m.RuleCounts,
 		m.Rules,
 		m.Targets,
@@ -509,13 +504,16 @@ type laneVariables struct {
 	ExportRuleFlag  *ebpf.Variable `ebpf:"export_rule_flag"`
 	ExportTagAction *ebpf.Variable `ebpf:"export_tag_action"`
 	ExportVerdict   *ebpf.Variable `ebpf:"export_verdict"`
+	Fdb             *ebpf.Variable `ebpf:"fdb"`
 	FdbMask         *ebpf.Variable `ebpf:"fdb_mask"`
 	FdbSeed         *ebpf.Variable `ebpf:"fdb_seed"`
 	Finish          *ebpf.Variable `ebpf:"finish"`
 	FlowMask        *ebpf.Variable `ebpf:"flow_mask"`
+	Flows           *ebpf.Variable `ebpf:"flows"`
 	Lease           *ebpf.Variable `ebpf:"lease"`
 	Netns           *ebpf.Variable `ebpf:"netns"`
 	PortMask        *ebpf.Variable `ebpf:"port_mask"`
+	Ports           *ebpf.Variable `ebpf:"ports"`
 	RuleRows        *ebpf.Variable `ebpf:"rule_rows"`
 	Scattered       *ebpf.Variable `ebpf:"scattered"`
 	TargetsId       *ebpf.Variable `ebpf:"targets_id"`

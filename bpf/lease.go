@@ -101,6 +101,18 @@ func (l *Lane) stamp() uint16 {
 	return uint16(now >> laneLimitsSTAMP_SHIFT)
 }
 
+// stampFor is how long lateStamp goes on with one stamp: its unit is larger.
+const stampFor = 20 * time.Millisecond
+
+// lateStamp is a stamp that may be a little old, as those of many rows written at
+// once are: reading the clock takes longer than writing a row.
+func (l *Lane) lateStamp() uint16 {
+	if now := time.Now(); now.Sub(l.stamped) >= stampFor {
+		l.stamped, l.lastStamp = now, l.stamp()
+	}
+	return l.lastStamp
+}
+
 // LeaseLeft returns for how long the lane stays open without a renewal, 0 when it
 // is closed. It may be called from any goroutine.
 func (l *Lane) LeaseLeft() (time.Duration, error) {

@@ -10,7 +10,7 @@ import (
 
 // What a writer that was killed may leave in the FDB is put in order.
 func TestMend(t *testing.T) {
-	w := newWorld(t, 2, Config{Rows: 100})
+	w := newWorld(t, 2, Config{Rows: 1 << 20}) // of chance: hardly two of the keys share a bucket
 	w.port(0, access(10))
 	f := w.lane.fdb
 	at := func(k Key, choice, i int) place { return place(f.choices(k.word())[choice]*4 + i) }
@@ -49,7 +49,7 @@ func TestMend(t *testing.T) {
 
 // The same in the flow table, whose keys have two words.
 func TestMendFlows(t *testing.T) {
-	w := newWorld(t, 2, Config{Flows: 100})
+	w := newWorld(t, 2, Config{Flows: 1 << 20}) // as above
 	w.port(0, flowing())
 	w.port(1, flowing())
 	table := w.lane.flows

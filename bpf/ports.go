@@ -304,7 +304,7 @@ func (l *Lane) AddPort(ifindex int, mode Mode) error {
 	p := &l.ports.slots[slot]
 	l.ports.setWord(slot, 0)
 	p.Vlans = [64]uint64{}
-	p.Bundle = uint32(slot)
+	p.Bundle, p.Slot = uint32(slot), uint32(slot)
 	p.Rules, p.Addresses = laneList{}, laneList{}
 	p.Mac, p.Asked = 0, 0
 	p.Police, p.Full = [2]laneRate{}, [2]uint64{}

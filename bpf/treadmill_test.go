@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -124,6 +125,60 @@ func (m *treadmill) empty() *ebpf.Program {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: "GPL", Flags: m.like.Flags, AttachType: m.like.AttachType,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()},
+	})
+	if err != nil {
+		m.Fatal(err)
+	}
+	m.Cleanup(func() { p.Close() })
+	return p
+}
+
+// floor is a program that does what no lane can do without, and asks nothing: the
+// clock, the counters of both ports, a redirect from the first slot to another, and
+// a pop.
+func (m *treadmill) floor(l *Lane, from, to int) *ebpf.Program {
+	counters, targets := l.coll.Maps[laneMapCounters].FD(), l.coll.Maps[laneMapTargets].FD()
+	const dataOff, endOff = 0, 4 // in struct xdp_md
+	add := func(at uintptr, n asm.Instruction) asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMem(asm.R1, asm.R0, int16(at), asm.DWord), n,
+			asm.StoreMem(asm.R0, int16(at), asm.R1, asm.DWord),
+		}
+	}
+	of := func(slot int) asm.Instructions {
+		return asm.Instructions{
+			asm.StoreImm(asm.RFP, -4, int64(slot), asm.Word),
+			asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -4),
+			asm.LoadMapPtr(asm.R1, counters), asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, "pass"),
+		}
+	}
+	within := func(n int32) asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMem(asm.R2, asm.R6, dataOff, asm.Word), asm.LoadMem(asm.R3, asm.R6, endOff, asm.Word),
+			asm.Mov.Reg(asm.R1, asm.R2), asm.Add.Imm(asm.R1, n), asm.JGT.Reg(asm.R1, asm.R3, "pass"),
+		}
+	}
+	ins := asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.FnJiffies64.Call(), asm.JEq.Imm(asm.R0, 0, "pass"),
+		asm.LoadMapPtr(asm.R1, targets), asm.Mov.Imm(asm.R2, int32(to)), asm.Mov.Imm(asm.R3, xdpPass), asm.FnRedirectMap.Call(),
+		asm.JNE.Imm(asm.R0, 4, "pass"), // XDP_REDIRECT
+	}
+	ins = append(ins, within(18)...)
+	ins = append(ins, asm.LoadMem(asm.R7, asm.R2, 0, asm.DWord), asm.LoadMem(asm.R8, asm.R2, 8, asm.Word),
+		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, 4), asm.FnXdpAdjustHead.Call(), asm.JNE.Imm(asm.R0, 0, "pass"))
+	ins = append(ins, within(14)...)
+	ins = append(ins, asm.StoreMem(asm.R2, 0, asm.R7, asm.DWord), asm.StoreMem(asm.R2, 8, asm.R8, asm.Word))
+	ins = append(ins, of(from)...)
+	ins = append(ins, add(unsafe.Offsetof(lanePortCounters{}.Frames), asm.Add.Imm(asm.R1, 1))...)
+	ins = append(ins, add(unsafe.Offsetof(lanePortCounters{}.Bytes), asm.Add.Imm(asm.R1, 60))...)
+	ins = append(ins, of(to)...)
+	ins = append(ins, add(unsafe.Offsetof(lanePortCounters{}.Sent), asm.Add.Imm(asm.R1, 1))...)
+	ins = append(ins, asm.Mov.Imm(asm.R0, 4), asm.Return(),
+		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"), asm.Return())
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.XDP, License: "GPL", Flags: m.like.Flags, AttachType: m.like.AttachType, Instructions: ins,
 	})
 	if err != nil {
 		m.Fatal(err)

@@ -15,24 +15,28 @@
 extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *proto,
 					__u16 *tci) __ksym;
 
-/* ask_tag tells whether there is a tag beside the frame, and which. */
-static __always_inline bool ask_tag(struct xdp_md *ctx, __u32 *tci)
+/* ask_tag tells whether there is a tag beside the frame, and leaves it for
+ * tag_beside. */
+static __always_inline bool ask_tag(struct xdp_md *ctx)
 {
+	__u32 zero = 0, *found;
 	__be16 proto = 0;
-	__u16 beside = 0;
+	__u16 tci = 0;
 
-	if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &beside))
+	if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci))
 		return false;
-	*tci = beside;
+	found = bpf_map_lookup_elem(&beside, &zero);
+	if (found)
+		*found = tci;
 	return true;
 }
 
-/* tag_beside puts the tag that ask_tag has found into f. */
+/* tag_beside puts that tag into f. */
 static __always_inline void tag_beside(struct frame *f)
 {
 	__u32 zero = 0, *tci = bpf_map_lookup_elem(&beside, &zero);
 
-	f->vid = tci ? *tci & TCI_VID : 0;
+	f->tci = tci ? *tci : 0;
 	f->odd_tag = true;
 }
 

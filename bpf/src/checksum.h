@@ -196,7 +196,7 @@ static __always_inline bool checksum_may_finish(struct xdp_md *ctx, const struct
 						const struct port_rule *in,
 						const struct unfinished *u)
 {
-	if (!finish || !u->len || f->scattered || u->l4 + u->len > f->len)
+	if (!finish || !u->len || frame_scattered(ctx, f) || u->l4 + u->len > f->len)
 		return false;
 	return (in->flags & RULE_FINISH) ||
 	       (void *)(long)ctx->data_meta > (void *)(long)ctx->data;

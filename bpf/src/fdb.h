@@ -17,6 +17,7 @@
 #ifndef OVS_XDP_FDB_H
 #define OVS_XDP_FDB_H
 
+#include "frame.h"
 #include "maps.h"
 
 union row_word {
@@ -24,17 +25,35 @@ union row_word {
 	__u64 word;
 };
 
-static __always_inline __u64 *bucket_find(__u32 number, __u64 key)
+static __always_inline struct bucket *bucket_at(__u64 number)
 {
-	struct bucket *b = bpf_map_lookup_elem(&fdb, &number);
+	return ENTRY(fdb, number & fdb_mask);
+}
 
-	if (!b)
-		return NULL;
+/* bucket_find returns the place of a key's row, or NULL. */
+static __always_inline __u64 *bucket_find(struct bucket *b, __u64 key)
+{
 #pragma unroll
 	for (int i = 0; i < BUCKET_ROWS; i++)
 		if (*(volatile __u64 *)&b->key[i] == key)
 			return &b->row[i];
 	return NULL;
+}
+
+/* bucket_read returns a key's row, or 0. It reads each place by itself: to the
+ * compiler all four are one, whose number it would work out first. */
+static __always_inline __u64 bucket_read(struct bucket *b, __u64 key)
+{
+	__u64 word;
+
+#pragma unroll
+	for (int i = 0; i < BUCKET_ROWS; i++)
+		if (*(volatile __u64 *)&b->key[i] == key) {
+			word = *(volatile __u64 *)&b->row[i];
+			asm("" : "+r"(word));
+			return word;
+		}
+	return 0;
 }
 
 /*
@@ -49,39 +68,45 @@ static __always_inline __u64 fdb_hash(__u64 key)
 	return x ^ (x >> 32);
 }
 
-static __always_inline __u32 fdb_second(__u64 hash)
+static __always_inline __u64 fdb_second(__u64 hash)
 {
-	return ((hash * 0xbf58476d1ce4e5b9ULL) >> 32) & fdb_mask;
+	return (hash * 0xbf58476d1ce4e5b9ULL) >> 32;
 }
 
 /*
- * fdb_place returns the place of a station's row and copies the row as it was
- * read into *out, or returns NULL when the station is not known.
+ * fdb_find gives the row of a station as it was read; false when the station is not
+ * known. A row is not 0, and one that is absent is. It does not tell the place: to the
+ * verifier, each of the eight would be a way of its own through all that follows.
  */
+static __always_inline bool fdb_find(__u64 key, union row_word *out)
+{
+	__u64 hash = fdb_hash(key);
+
+	out->word = bucket_read(bucket_at(hash), key);
+	if (likely(out->word))
+		return true;
+	out->word = bucket_read(bucket_at(fdb_second(hash)), key);
+	return out->word;
+}
+
+/* fdb_place does so, and returns the row's place, or NULL. */
 static __always_inline __u64 *fdb_place(__u64 key, union row_word *out)
 {
 	__u64 hash = fdb_hash(key);
-	__u64 *place = bucket_find(hash & fdb_mask, key);
+	__u64 *place = bucket_find(bucket_at(hash), key);
 
 	if (place) {
 		out->word = *(volatile __u64 *)place;
-		if (out->row.flags & ROW_VALID)
+		if (out->word)
 			return place;
 	}
-	place = bucket_find(fdb_second(hash), key);
+	place = bucket_find(bucket_at(fdb_second(hash)), key);
 	if (place) {
 		out->word = *(volatile __u64 *)place;
-		if (out->row.flags & ROW_VALID)
+		if (out->word)
 			return place;
 	}
 	return NULL;
-}
-
-/* fdb_find does not tell the place: to the verifier, each of the eight would be a
- * way of its own through all that follows. */
-static __always_inline bool fdb_find(__u64 key, union row_word *out)
-{
-	return fdb_place(key, out);
 }
 
 /*
@@ -110,7 +135,7 @@ __attribute__((noinline)) int fdb_sighted(__u64 key, __u32 slot)
 		if (found == was.word)
 			return 0;
 		was.word = found;
-		if (!(was.row.flags & ROW_VALID))
+		if (!was.word)
 			return 0;
 	}
 	return 0;

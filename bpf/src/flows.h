@@ -50,15 +50,13 @@ static __always_inline __u64 flow_hash(__u64 from, __u64 to)
 
 static __always_inline __u32 flow_second(__u64 hash)
 {
-	return ((hash * 0xbf58476d1ce4e5b9ULL) >> 32) & flow_mask;
+	return (hash * 0xbf58476d1ce4e5b9ULL) >> 32;
 }
 
 static __always_inline __u64 *flow_in(__u32 number, __u64 from, __u64 to)
 {
-	struct flow_bucket *b = bpf_map_lookup_elem(&flows, &number);
+	struct flow_bucket *b = ENTRY(flows, number & flow_mask);
 
-	if (!b)
-		return NULL;
 #pragma unroll
 	for (int i = 0; i < BUCKET_ROWS; i++)
 		if (*(volatile __u64 *)&b->from[i] == from && *(volatile __u64 *)&b->to[i] == to)
@@ -89,7 +87,7 @@ static __always_inline __u64 *flow_place(__u64 from, __u64 to, union flow_word *
 {
 	__u64 hash = flow_hash(from, to), *place;
 
-	place = flow_in(hash & flow_mask, from, to);
+	place = flow_in(hash, from, to);
 	if (place) {
 		out->word = *(volatile __u64 *)place;
 		if (out->flow.flags & FLOW_VALID)

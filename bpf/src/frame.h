@@ -19,21 +19,26 @@ enum {
 struct frame {
 	/* Addresses << 16, first octet in the highest byte. */
 	__u64 dst, src;
-	/* Bytes, Ethernet header and tag included. */
+	/* Bytes, Ethernet header and tag included, in all buffers. */
 	__u32 len;
-	/* In several buffers. */
-	bool scattered;
 	/* EtherType behind the outer tag, host byte order. */
 	__u16 type;
-	/* The outer tag's VID; 0 when there is none. */
-	__u16 vid;
-	/* TCI of the outer tag. */
+	/* TCI of the outer tag; 0 when there is none. */
 	__u16 tci;
 	bool tagged;
 	/* A tag that the lane does not handle: 802.1ad, VID 0, DEI, a second, or
 	 * one beside the frame. */
 	bool odd_tag;
 };
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* frame_scattered tells whether a frame lies in several buffers. */
+static __always_inline bool frame_scattered(struct xdp_md *ctx, const struct frame *f)
+{
+	return ctx->data_end - ctx->data != f->len;
+}
 
 /* frame_l3 tells where the payload starts. */
 static __always_inline __u32 frame_l3(const struct frame *f)
@@ -72,22 +77,18 @@ static __always_inline bool frame_read(struct xdp_md *ctx, struct frame *f)
 	f->tci = 0;
 	f->tagged = false;
 	f->odd_tag = false;
-	switch (f->type) {
-	case ETH_P_8021AD:
-		f->odd_tag = true;
-		/* fall through */
-	case ETH_P_8021Q:
+	if (f->type == ETH_P_8021Q || unlikely(f->type == ETH_P_8021AD)) {
 		if (data + ETH_HLEN + TAG_LEN > end)
 			return false;
 		tag = bpf_ntohl(*(__be32 *)(data + ETH_HLEN));
+		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
+		if (unlikely(f->type != ETH_P_8021Q) ||
+		    unlikely((tag >> 16 & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID) || unlikely(type_is_tag(tag)))
+			f->odd_tag = true;
 		f->tci = tag >> 16;
 		f->tagged = true;
 		f->type = tag;
-		/* VID and DEI at once: 1 to 0xfff is a VID without DEI. */
-		if ((__u32)(f->tci & (TCI_DEI | TCI_VID)) - 1 >= TCI_VID || type_is_tag(f->type))
-			f->odd_tag = true;
 	}
-	f->vid = f->tci & TCI_VID;
 	return true;
 }
 

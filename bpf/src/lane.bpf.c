@@ -59,14 +59,12 @@ union rule_copy {
 	__u64 word;
 };
 
-static __always_inline struct port *port_find(__u32 ifindex, __u32 *slot)
+static __always_inline struct port *port_find(__u32 ifindex)
 {
 	for (int i = 0; i < PORT_PROBES; i++) {
-		struct port *p;
+		struct port *p = port_at(ifindex + i);
 
-		*slot = (ifindex + i) & port_mask;
-		p = bpf_map_lookup_elem(&ports, slot);
-		if (p && p->ifindex == ifindex)
+		if (likely(p->ifindex == ifindex))
 			return p;
 	}
 	return NULL;
@@ -77,12 +75,15 @@ static __always_inline union rule_copy port_rule(const struct port *p)
 	return (union rule_copy){ .word = *(const volatile __u64 *)&p->rule_word };
 }
 
-static __always_inline void event_send(struct port_counters *c, __u64 key, __u32 slot, __u32 kind)
+static __always_inline void event_send(__u32 from, __u64 key, __u32 slot, __u32 kind)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct port_counters *c;
 
 	if (!e) {
-		c->events_lost++;
+		c = bpf_map_lookup_elem(&counters, &from);
+		if (c)
+			c->events_lost++;
 		return;
 	}
 	e->key = key;
@@ -92,23 +93,29 @@ static __always_inline void event_send(struct port_counters *c, __u64 key, __u32
 }
 
 /*
- * notify asks the daemon to look at OVS's MAC table. The budget keeps a port
- * that floods from drowning the daemon and the events of other ports.
+ * notify asks the daemon to look at OVS's MAC table, for a station that was seen
+ * on the port of the slot from. The budget keeps a port that floods from drowning the
+ * daemon and the events of other ports. A function of its own for the verifier, as
+ * those of fdb.h; so is notify_no_flow.
  */
-static __always_inline void notify(struct port *p, struct port_counters *c, __u64 key, __u32 slot,
-				   __u32 kind)
+__attribute__((noinline)) int notify(__u32 from, __u64 key, __u32 slot, __u32 kind)
 {
 	__u64 window = (bpf_jiffies64() >> EVENT_WINDOW_SHIFT) << 16;
+	struct port *p = port_at(from);
+	struct port_counters *c;
 	__u64 budget = p->budget;
 
 	if ((budget & ~0xffffULL) != window)
 		budget = window;
 	if ((budget & 0xffff) >= EVENT_BURST) {
-		c->events_limited++;
-		return;
+		c = bpf_map_lookup_elem(&counters, &from);
+		if (c)
+			c->events_limited++;
+		return 0;
 	}
 	p->budget = budget + 1;
-	event_send(c, key, slot, kind);
+	event_send(from, key, slot, kind);
+	return 0;
 }
 
 /*
@@ -116,26 +123,42 @@ static __always_inline void notify(struct port *p, struct port_counters *c, __u6
  * one event in a window says it; and each frame that OVS alone can handle comes
  * by here, so none is charged to the budget of what moves.
  */
-static __always_inline void notify_no_flow(struct port *p, struct port_counters *c, __u64 key,
-					   __u32 slot, __u64 now)
+__attribute__((noinline)) int notify_no_flow(__u32 from, __u64 key, __u32 slot)
 {
-	__u64 window = now >> EVENT_WINDOW_SHIFT;
+	__u64 window = bpf_jiffies64() >> EVENT_WINDOW_SHIFT;
+	struct port *p = port_at(from);
 
 	if (p->asked == window)
-		return;
+		return 0;
 	p->asked = window;
-	event_send(c, key, slot, EVENT_NO_FLOW);
+	event_send(from, key, slot, EVENT_NO_FLOW);
+	return 0;
+}
+
+/*
+ * leave is a reason for a frame to leave the program. Opaque to the compiler, which
+ * else loads each reason before it asks whether it is one.
+ */
+static __always_inline enum reason leave(enum reason r)
+{
+	asm volatile("" : "+r"(r));
+	if (r == REASON_LANE)
+		__builtin_unreachable();
+	return r;
 }
 
 /* frame_vlan gives the VLAN of the bridge that the frame is in; false when OVS
  * drops it here, or when this port's VLAN is kept out of the lane. */
 static __always_inline bool frame_vlan(const struct port *p, const struct port_rule *r,
-				       const struct frame *f, __u16 *vlan)
+				       const struct frame *f, __u32 *vlan)
 {
-	if ((r->flags & RULE_ACCESS) && f->vid)
+	*vlan = f->tci & TCI_VID;
+	if (!*vlan)
+		*vlan = r->domain & DOMAIN_VLAN;
+	else if (unlikely(r->flags & RULE_ACCESS))
 		return false; /* even its own VID */
-	*vlan = (f->vid ?: r->domain) & DOMAIN_VLAN;
-	return p->vlans[*vlan / 64] >> (*vlan % 64) & 1;
+	/* By bytes, as a little-endian machine has them. */
+	return ((const __u8 *)p->vlans)[*vlan / 8] >> (*vlan % 8) & 1;
 }
 
 /* egress_tagged tells whether a frame of this VLAN leaves the port tagged. */
@@ -150,94 +173,96 @@ static __always_inline bool egress_tagged(const struct port_rule *r, __u16 vlan)
 
 static __always_inline bool by_flows(const struct port_rule *in)
 {
-	return __builtin_expect(in->flags & RULE_FLOWS, 0);
+	return unlikely(in->flags >= RULE_FLOWS);
 }
 
-static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u32 slot,
-					       struct port_counters *c, struct frame *f,
-					       struct route *route, bool tagged_beside)
+static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *p, __u64 now,
+					       struct frame *f, struct route *route,
+					       bool tagged_beside)
 {
+	__u32 dst_slot, len, vlan = 0, bundle;
+	enum reason left = REASON_LANE;
 	struct port_rule in, out;
 	union row_word src, dst;
 	struct port *target;
-	__u64 now = bpf_jiffies64(), domain;
-	__u32 dst_slot, len, bundle = p->bundle;
-	enum reason left = REASON_LANE;
-	__u16 vlan = 0, stamp;
-	bool tagged;
+	__u64 domain;
+	__u16 stamp;
 
 	/* The lane is open, and this port is on it. */
-	if (now >= lease)
-		return REASON_LEASE;
+	if (unlikely(now >= lease))
+		return leave(REASON_LEASE);
 	in = port_rule(p).rule;
-	if (!(in.flags & RULE_WATCH))
-		return REASON_PORT_CLOSED;
+	if (unlikely(!(in.flags & RULE_WATCH)))
+		return leave(REASON_PORT_CLOSED);
 
 	/* A frame of one VLAN of this bridge. */
-	if (!frame_read(ctx, f))
-		return REASON_RUNT;
+	if (unlikely(!frame_read(ctx, f)))
+		return leave(REASON_RUNT);
 	if (tagged_beside)
 		tag_beside(f);
 
 	/* The bridge's rules do not drop it. What they drop is not learned from. */
-	if (in.flags & RULE_LISTS) {
-		struct ruling r = { .frame = *f, .now = now, .slot = slot };
+	if (unlikely(in.flags >= RULE_SPECIAL) && (in.flags & RULE_LISTS)) {
+		__u32 ruling = lists_decide(ctx, p->slot, f->len, tagged_beside);
 
-		left = lists_decide(ctx, &r);
-		route->hit = r.hit;
+		left = ruling & RULING_REASON;
+		route->hit = ruling >> RULING_HIT;
 		if (left >= REASON_DROPPED)
 			return in.flags & RULE_OBSERVE ? REASON_WOULD : left;
 	}
-	if (!by_flows(&in) && !frame_vlan(p, &in, f, &vlan))
-		return REASON_VLAN;
+	if (!by_flows(&in) && unlikely(!frame_vlan(p, &in, f, &vlan)))
+		return leave(REASON_VLAN);
 	domain = (in.domain & DOMAIN_BRIDGE) | vlan;
 
 	/* Its source is known, and on this port. On every frame: what OVS would
 	 * learn from is what announces a move. */
-	if (f->src >> 56 & 1)
-		return REASON_GROUP_SOURCE;
-	if (!fdb_find(f->src | domain, &src)) {
-		notify(p, c, f->src | domain, bundle, EVENT_NEW);
-		return REASON_NEW_SOURCE;
+	if (unlikely(f->src >> 56 & 1))
+		return leave(REASON_GROUP_SOURCE);
+	bundle = p->bundle;
+	if (unlikely(!fdb_find(f->src | domain, &src))) {
+		notify(p->slot, f->src | domain, bundle, EVENT_NEW);
+		return leave(REASON_NEW_SOURCE);
 	}
-	if (src.row.slot != bundle && (in.flags & RULE_REFLECTS) && f->type != ETH_P_ARP)
-		return REASON_REFLECTED;
-	if (src.row.slot != bundle && (src.row.flags & ROW_DECLARED) && (in.flags & RULE_DECLARED))
-		return REASON_SPOOFED_SOURCE;
-	if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {
-		if (src.row.slot != bundle && (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle))
-			notify(p, c, f->src | domain, bundle, EVENT_MOVED);
+	if (unlikely(src.row.slot != bundle) || unlikely(src.row.flags & ROW_MOVED)) {
+		if (src.row.slot != bundle) {
+			if ((in.flags & RULE_REFLECTS) && f->type != ETH_P_ARP)
+				return leave(REASON_REFLECTED);
+			if ((src.row.flags & ROW_DECLARED) && (in.flags & RULE_DECLARED))
+				return leave(REASON_SPOOFED_SOURCE);
+			if (!(src.row.flags & ROW_MOVED) || src.row.seen != bundle)
+				notify(p->slot, f->src | domain, bundle, EVENT_MOVED);
+		}
 		fdb_sighted(f->src | domain, bundle);
-		return REASON_MOVED_SOURCE;
+		return leave(REASON_MOVED_SOURCE);
 	}
-	if (in.flags & (RULE_LISTS | RULE_DECLARED)) {
+	if (unlikely(in.flags >= RULE_SPECIAL)) {
 		if (left != REASON_LANE)
 			return left;
 		if ((in.flags & RULE_DECLARED) && p->mac && f->src != p->mac)
-			return REASON_FOREIGN_ADDRESS;
+			return leave(REASON_FOREIGN_ADDRESS);
 	}
 
 	/* It is plain unicast IP. */
-	if (tagged_beside || f->odd_tag)
-		return REASON_ODD_TAG;
-	if (f->dst >> 56 & 1)
-		return REASON_GROUP;
+	if (tagged_beside || unlikely(f->odd_tag))
+		return leave(REASON_ODD_TAG);
+	if (unlikely(f->dst >> 56 & 1))
+		return leave(REASON_GROUP);
 	if (f->type == ETH_P_IPV6) {
-		if (frame_is_nd(ctx, f))
-			return REASON_ND;
-	} else if (f->type != ETH_P_IP) {
-		return REASON_NOT_IP;
+		if (unlikely(frame_is_nd(ctx, f)))
+			return leave(REASON_ND);
+	} else if (unlikely(f->type != ETH_P_IP)) {
+		return leave(REASON_NOT_IP);
 	}
-	if (!(in.flags & RULE_INGRESS))
-		return REASON_PORT_CLOSED;
-	if (src.row.flags & ROW_MIRRORED)
-		return REASON_MIRRORED;
+	if (unlikely(!(in.flags & RULE_INGRESS)))
+		return leave(REASON_PORT_CLOSED);
+	if (unlikely(src.row.flags & ROW_MIRRORED))
+		return leave(REASON_MIRRORED);
 
 	/* OVS has seen its source lately. */
 	stamp = now >> STAMP_SHIFT;
-	if ((__u16)(stamp - src.row.stamp) >= p->keepalive &&
+	if (unlikely((__u16)(stamp - src.row.stamp) >= p->keepalive) &&
 	    fdb_stamp(f->src | domain, src.word, stamp))
-		return REASON_KEEPALIVE;
+		return leave(REASON_KEEPALIVE);
 
 	/* Where flows decide, OVS has one for exactly this frame, and has seen it
 	 * used lately. */
@@ -245,73 +270,71 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 		union flow_word flow;
 
 		if (frame_in_pieces(ctx, f))
-			return REASON_FRAGMENT;
+			return leave(REASON_FRAGMENT);
 		if (!flow_find(flow_from(f), flow_to(f, bundle), &flow)) {
-			notify_no_flow(p, c, f->src | domain, bundle, now);
-			return REASON_NO_FLOW;
+			notify_no_flow(p->slot, f->src | domain, bundle);
+			return leave(REASON_NO_FLOW);
 		}
 		if ((__u16)(stamp - flow.flow.stamp) >= flow.flow.keepalive &&
 		    flow_stamp(flow_from(f), flow_to(f, bundle), flow.word, stamp))
-			return REASON_KEEPALIVE;
+			return leave(REASON_KEEPALIVE);
 		route->slot = flow.flow.slot;
 		route->tci = flow.flow.tci;
 		route->tag = flow.flow.flags & FLOW_TAG;
 	}
 
 	/* Its destination is known, and on another port that takes it. */
-	if (!fdb_find(f->dst | domain, &dst))
-		return REASON_UNKNOWN;
-	if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)
-		return dst.row.flags & ROW_TARGET ? REASON_MOVED : REASON_UNKNOWN;
-	if (dst.row.slot == bundle)
-		return REASON_HAIRPIN;
-	/* A station that was seen elsewhere takes all flows to it out of use. */
-	if (by_flows(&in) && dst.row.slot != route->slot)
-		return REASON_STALE_FLOW;
+	if (unlikely(!fdb_find(f->dst | domain, &dst)))
+		return leave(REASON_UNKNOWN);
+	if (unlikely((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET))
+		return leave(dst.row.flags & ROW_TARGET ? REASON_MOVED : REASON_UNKNOWN);
 	dst_slot = dst.row.slot;
-	target = bpf_map_lookup_elem(&ports, &dst_slot);
-	if (!target)
-		return REASON_NO_DEVICE;
+	if (unlikely(dst_slot == bundle))
+		return leave(REASON_HAIRPIN);
+	/* A station that was seen elsewhere takes all flows to it out of use. */
+	if (by_flows(&in) && dst_slot != route->slot)
+		return leave(REASON_STALE_FLOW);
+	target = port_at(dst_slot);
 	out = port_rule(target).rule;
-	if (out.flags & RULE_BOND) {
+	if (unlikely(out.flags & RULE_BOND)) {
 		dst_slot = target->legs[bond_bucket(ctx, f)];
-		target = bpf_map_lookup_elem(&ports, &dst_slot);
-		if (!target)
-			return REASON_NO_DEVICE;
+		if (dst_slot > port_mask)
+			return leave(REASON_NO_DEVICE);
+		target = port_at(dst_slot);
 		out = port_rule(target).rule;
 	}
-	if (!(out.flags & RULE_EGRESS) || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))
-		return REASON_EGRESS_CLOSED;
-	if (*(volatile __u32 *)&target->loses)
-		return REASON_LOSES_FRAMES;
-	if (in.flags & out.flags & RULE_PROTECTED)
-		return REASON_PROTECTED;
+	if (unlikely(!(out.flags & RULE_EGRESS)) || unlikely((out.domain ^ in.domain) & DOMAIN_BRIDGE))
+		return leave(REASON_EGRESS_CLOSED);
+	if (unlikely(*(volatile __u32 *)&target->loses))
+		return leave(REASON_LOSES_FRAMES);
+	if (unlikely(in.flags & out.flags & RULE_PROTECTED))
+		return leave(REASON_PROTECTED);
 	/* The userspace datapath does not even read what is larger than the MTU
 	 * of the port that it comes from. */
 	len = f->len - frame_l3(f) + ETH_HLEN;
-	if (len > out.max_frame || len > in.max_frame)
-		return REASON_TOO_LONG;
-	if (f->scattered && !(out.flags & RULE_SCATTERED))
-		return REASON_SCATTERED;
-	if ((in.flags & RULE_CHECKSUM) && !checksum_finished(ctx, f, &route->rest) &&
+	if (unlikely(len > out.max_frame) || unlikely(len > in.max_frame))
+		return leave(REASON_TOO_LONG);
+	if (unlikely(!(out.flags & RULE_SCATTERED)) && frame_scattered(ctx, f))
+		return leave(REASON_SCATTERED);
+	if ((in.flags & RULE_CHECKSUM) && unlikely(!checksum_finished(ctx, f, &route->rest)) &&
 	    !checksum_may_finish(ctx, f, &in, &route->rest))
-		return REASON_CHECKSUM;
+		return leave(REASON_CHECKSUM);
 
-	/* Flows lead from bridge to bridge, and each may be in observe mode. */
-	if (in.flags & (RULE_FLOWS | RULE_OBSERVE | RULE_POLICE)) {
-		if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
-			return REASON_WOULD;
-		if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
-			return REASON_POLICED;
-		if (by_flows(&in)) {
-			route->slot = dst_slot;
-			return REASON_LANE; /* with the tag that the flow says */
-		}
-	}
 	route->slot = dst_slot;
-	tagged = egress_tagged(&out, vlan);
+	/* Flows lead from bridge to bridge, and each may be in observe mode. */
+	if (unlikely(in.flags >= RULE_SPECIAL)) {
+		if ((by_flows(&in) ? in.flags | out.flags : in.flags) & RULE_OBSERVE)
+			return leave(REASON_WOULD);
+		if ((in.flags & RULE_POLICE) && policed(p, f->len - ETH_HLEN, false))
+			return leave(REASON_POLICED);
+		if (by_flows(&in))
+			return REASON_LANE; /* with the tag that the flow says */
+	}
 	route->tci = vlan; /* PCP 0, DEI 0, as OVS */
-	route->tag = tagged == f->tagged ? TAG_KEEP : tagged ? TAG_PUSH : TAG_POP;
+	if (egress_tagged(&out, vlan))
+		route->tag = f->tagged ? TAG_KEEP : TAG_PUSH;
+	else
+		route->tag = f->tagged ? TAG_POP : TAG_KEEP;
 	return REASON_LANE;
 }
 
@@ -331,45 +354,41 @@ static __always_inline int lane_taken(struct port_counters *c, const struct rout
 static __always_inline int lane_run(struct xdp_md *ctx, bool tagged_beside)
 {
 	struct route route = {};
-	struct frame f = {};
 	struct port_counters *c;
+	__u64 number, kind, now;
+	struct frame f = {};
 	enum reason reason;
 	struct port *p;
-	__u64 number, kind;
 	__u32 slot;
 
-	p = port_find(ctx->ingress_ifindex, &slot);
+	f.len = scattered ? bpf_xdp_get_buff_len(ctx) : ctx->data_end - ctx->data;
+	now = bpf_jiffies64();
+	p = port_find(ctx->ingress_ifindex);
 	if (!p)
 		return XDP_PASS;
-	c = bpf_map_lookup_elem(&counters, &slot);
-	if (!c)
-		return XDP_PASS;
-
-	f.len = ctx->data_end - ctx->data;
-	if (scattered) {
-		__u32 whole = bpf_xdp_get_buff_len(ctx);
-
-		f.scattered = f.len != whole;
-		f.len = whole;
-	}
-	reason = lane_decide(ctx, p, slot, c, &f, &route, tagged_beside);
+	reason = lane_decide(ctx, p, now, &f, &route, tagged_beside);
 	if (reason == REASON_LANE) {
 		/* Before the frame is touched: a miss passes it as it came. */
-		if (bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT)
-			reason = REASON_NO_DEVICE;
+		if (unlikely(bpf_redirect_map(&targets, route.slot, XDP_PASS) != XDP_REDIRECT))
+			reason = leave(REASON_NO_DEVICE);
 		else if (finish && route.rest.len && !checksum_compute(ctx, &route.rest))
-			reason = REASON_CHECKSUM;
-		else if (!tag_act(ctx, route.tag, route.tci))
-			reason = REASON_NO_HEADROOM;
-		else if (finish && route.rest.len) {
+			reason = leave(REASON_CHECKSUM);
+		else if (unlikely(!tag_act(ctx, route.tag, route.tci)))
+			reason = leave(REASON_NO_HEADROOM);
+	}
+	slot = p->slot;
+	c = bpf_map_lookup_elem(&counters, &slot);
+	if (!c)
+		return XDP_ABORTED; /* cannot happen: each slot has counters */
+	if (reason == REASON_LANE) {
+		if (finish && route.rest.len) {
 			/* Last of all: what passes takes its mark along. */
 			if (!checksum_store(ctx, &route.rest, tag_grows(route.tag)))
 				return XDP_ABORTED; /* cannot happen: it was read there */
 			c->finished++;
 		}
-	}
-	if (reason == REASON_LANE)
 		return lane_taken(c, &route, f.len);
+	}
 	number = reason;
 	kind = reason <= REASON_WOULD ? reason : reason < REASON_DROPPED ? 2 : 3;
 	/* The compiler knows, the verifier does not. */
@@ -416,12 +435,7 @@ int ovs_xdp_tagged(struct xdp_md *ctx)
 SEC("xdp")
 int ovs_xdp_veth(struct xdp_md *ctx)
 {
-	__u32 zero = 0, *tci;
-
-	tci = bpf_map_lookup_elem(&beside, &zero);
-	if (!tci)
-		return XDP_PASS;
-	if (ask_tag(ctx, tci))
+	if (ask_tag(ctx))
 		bpf_tail_call(ctx, &entries, ENTRY_TAGGED);
 	else
 		bpf_tail_call(ctx, &entries, ENTRY_BARE);
@@ -435,13 +449,12 @@ int BPF_PROG(devmap_lost, const struct net_device *from, const struct net_device
 	     int drops, int err)
 {
 	struct port *p;
-	__u32 slot;
 
 	if (drops <= 0 || to->nd_net.net->ns.inum != netns)
 		return 0;
-	p = port_find(to->ifindex, &slot);
+	p = port_find(to->ifindex);
 	if (p)
-		port_loses(p, slot, drops, err >= 0);
+		port_loses(p, p->slot, drops, err >= 0);
 	return 0;
 }
 
@@ -454,8 +467,8 @@ int BPF_PROG(redirect_lost, const struct net_device *from, const void *program,
 
 	if (map_id != targets_id)
 		return 0;
-	p = bpf_map_lookup_elem(&ports, &slot);
-	if (p && p->ifindex)
+	p = port_at(slot);
+	if (slot <= port_mask && p->ifindex)
 		port_loses(p, slot, 1, false);
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 enum limits {
 	/* Version of these shapes; a daemon never reads tables of another one. */
-	LAYOUT_VERSION = 5,
+	LAYOUT_VERSION = 6,
 	/* How many slots after ifindex & port_mask a port may sit in. */
 	PORT_PROBES = 8,
 	/* Rows in a bucket of the FDB, and flows in one of theirs. */
@@ -46,35 +46,38 @@ enum rule_flag {
 	RULE_INGRESS = 1 << 1,
 	/* Frames may be sent to this port. */
 	RULE_EGRESS = 1 << 2,
-	/* Count what would take the lane, and pass it (xdp-offload=observe). */
-	RULE_OBSERVE = 1 << 3,
 	/* Port:protected: no frame goes from such a port to such a port. */
-	RULE_PROTECTED = 1 << 4,
+	RULE_PROTECTED = 1 << 3,
 	/* Frames from this port may carry an unfinished L4 checksum. */
-	RULE_CHECKSUM = 1 << 5,
+	RULE_CHECKSUM = 1 << 4,
 	/* How the port carries VLANs; none of these: trunk. */
-	RULE_ACCESS = 1 << 6,
-	RULE_NATIVE_TAGGED = 1 << 7,
-	RULE_NATIVE_UNTAGGED = 1 << 8,
-	/* The port has an attached-mac: it can't take other ports' stations. */
-	RULE_DECLARED = 1 << 9,
+	RULE_ACCESS = 1 << 5,
+	RULE_NATIVE_TAGGED = 1 << 6,
+	RULE_NATIVE_UNTAGGED = 1 << 7,
 	/* The port stands for a bond: frames to it leave by one of its legs. */
-	RULE_BOND = 1 << 10,
-	/* A member of a bond whose other members may hand back what was sent by
-	 * one of them, and OVS drops it. */
-	RULE_REFLECTS = 1 << 11,
+	RULE_BOND = 1 << 8,
 	/* The device takes redirected frames that lie in several buffers. */
-	RULE_SCATTERED = 1 << 12,
+	RULE_SCATTERED = 1 << 9,
 	/* A frame from this port is nothing but its bytes, never a socket buffer
 	 * that goes with it: its checksum may be finished. */
-	RULE_FINISH = 1 << 13,
+	RULE_FINISH = 1 << 10,
+	/* From here on: what few ports have, and one comparison tells. */
+	RULE_SPECIAL = 1 << 16,
+	/* The port has an attached-mac: it can't take other ports' stations. */
+	RULE_DECLARED = 1 << 16,
+	/* A member of a bond whose other members may hand back what was sent by
+	 * one of them, and OVS drops it. */
+	RULE_REFLECTS = 1 << 17,
 	/* Frames from this port are decided by lists (struct port: rules, addresses). */
-	RULE_LISTS = 1 << 14,
+	RULE_LISTS = 1 << 18,
+	/* Count what would take the lane, and pass it (xdp-offload=observe). */
+	RULE_OBSERVE = 1 << 19,
 	/* Frames from this port are limited in rate (struct port: police). */
-	RULE_POLICE = 1 << 15,
+	RULE_POLICE = 1 << 20,
 	/* Frames from this port go where OVS's flows send them (struct flow), and
-	 * its stations are in VLAN 0 of the FDB whatever their tags. */
-	RULE_FLOWS = 1 << 16,
+	 * its stations are in VLAN 0 of the FDB whatever their tags. Above all others,
+	 * so that one comparison tells. */
+	RULE_FLOWS = 1 << 21,
 };
 
 /* What the program knows of a port, in one word, so that it is read whole. */
@@ -195,8 +198,8 @@ struct port {
 	/* Slot that rows of the port's stations name: its own, or in a bond that
 	 * of the first member. */
 	__u32 bundle;
-	/* RULE_BOND: slot of the member that frames of each bucket leave by; one
-	 * that is not there is a slot without RULE_EGRESS. */
+	/* RULE_BOND: slot of the member that frames of each bucket leave by; of one
+	 * that is not there a number above all slots. */
 	__u16 legs[BOND_LEGS];
 	/* Not 0: the device loses frames that are redirected to it. None is sent to
 	 * it until the daemon clears this. Beside the rule, for it is read with it. */
@@ -207,7 +210,8 @@ struct port {
 	/* Interval of keep-alive frames from stations on this port, in units of
 	 * 1 << STAMP_SHIFT jiffies, 255 at most; 0 means every frame passes. */
 	__u32 keepalive;
-	__u32 unused;
+	/* Its own. */
+	__u32 slot;
 	/* VLANs of the bridge whose frames from this port are looked at, bit
 	 * v % 64 of word v / 64 for VLAN v. Another VLAN passes. */
 	__u64 vlans[64];

@@ -11,6 +11,7 @@
 #ifndef OVS_XDP_LISTS_H
 #define OVS_XDP_LISTS_H
 
+#include "beside.h"
 #include "key.h"
 #include "maps.h"
 
@@ -133,40 +134,36 @@ static __always_inline enum verdict rule_verdict(const struct port *p, const str
 	return best->verdict;
 }
 
-/* What lists_decide is asked, and the place of the rule that decides + 1. */
-struct ruling {
-	struct frame frame;
-	__u64 now;
-	/* Slot of the port that the frame came from. */
-	__u32 slot;
-	__u32 hit;
-};
+/* What lists_decide answers: enum reason, and above it the place of the rule that
+ * decides + 1. */
+enum { RULING_HIT = 8, RULING_REASON = (1 << RULING_HIT) - 1 };
 
 /*
- * lists_decide tells what the port's lists make of a frame: a reason to drop it,
- * a reason for OVS to have it once its source has been looked at, or REASON_LANE.
- * A function of its own for the verifier, as list_find.
+ * lists_decide tells what the lists of the port in a slot make of a frame of len
+ * bytes: a reason to drop it, a reason for OVS to have it once its source has been
+ * looked at, or REASON_LANE. A function of its own for the verifier, as list_find.
  */
-__attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
+__attribute__((noinline)) __u32 lists_decide(struct xdp_md *ctx, __u32 slot, __u32 len, __u32 tagged_beside)
 {
-	struct flow_key key = {};
+	struct frame f = { .len = len };
 	enum verdict v = VERDICT_NORMAL;
-	struct port *p;
+	struct port *p = port_at(slot);
+	struct flow_key key = {};
 	struct list l;
-	__u32 slot;
+	__u32 hit = 0;
 	int read;
 
-	if (!r)
+	if (!frame_read(ctx, &f))
+		return REASON_RUNT;
+	if (tagged_beside)
+		tag_beside(&f);
+	if (is_link_local(f.dst))
 		return REASON_RULE;
-	slot = r->slot; /* kernels before 6.4 want the key on the stack */
-	p = bpf_map_lookup_elem(&ports, &slot);
-	if (!p || is_link_local(r->frame.dst))
-		return REASON_RULE;
-	read = key_of_frame(ctx, &r->frame, &key);
+	read = key_of_frame(ctx, &f, &key);
 	if (read == KEY_NONE)
 		key.type = 0; /* none that a frame has: addresses can't be told */
 	if (list_at(&p->addresses_word).count)
-		v = address_verdict(ctx, p, &r->frame, &key);
+		v = address_verdict(ctx, p, &f, &key);
 	if (v == VERDICT_DROP)
 		return REASON_DROPPED_ADDRESS;
 	if (v != VERDICT_NORMAL)
@@ -174,10 +171,11 @@ __attribute__((noinline)) int lists_decide(struct xdp_md *ctx, struct ruling *r)
 	l = list_at(&p->rules_word);
 	if (!l.count && !(l.flags & LIST_SCOPED))
 		return REASON_LANE;
-	if (read != KEY_WHOLE || r->frame.odd_tag)
+	if (read != KEY_WHOLE || f.odd_tag)
 		return REASON_RULE;
-	v = rule_verdict(p, &r->frame, p->rule.domain & DOMAIN_BRIDGE, &key, r->now, &r->hit);
-	return v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE;
+	v = rule_verdict(p, &f, p->rule.domain & DOMAIN_BRIDGE, &key, bpf_jiffies64(), &hit);
+	return hit << RULING_HIT |
+	       (v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE);
 }
 
 /* rule_counts_add counts a frame for the rule that has decided it. */
@@ -186,7 +184,7 @@ static __always_inline void rule_counts_add(__u32 hit, __u32 len)
 	struct rule_count *c;
 	__u32 at;
 
-	if (!hit)
+	if (likely(!hit))
 		return;
 	at = bpf_get_smp_processor_id() * rule_rows + hit - 1;
 	c = bpf_map_lookup_elem(&rule_counts, &at);

@@ -13,35 +13,28 @@ enum entry {
 
 /* Sizes here are placeholders: the daemon sets max_entries before loading. */
 
-/* Bucket number -> four stations. Mapped into the daemon, its only writer but
- * for marks and stamps; see fdb.h. max_entries is fdb_mask + 1. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct bucket);
-} fdb SEC(".maps");
+/*
+ * Tables that are read where they lie, without a call: each is all of a map of its
+ * section, in one value, mapped into the daemon. The daemon sets its size before
+ * loading; ENTRY hides from the compiler that it was another.
+ */
+#define ENTRY(table, number)                                                                        \
+	({                                                                                          \
+		__typeof__(&table[0]) first = table;                                                \
+		asm("" : "+r"(first));                                                              \
+		first + (number);                                                                   \
+	})
 
-/* Bucket number -> four flows. As the FDB; see flows.h. max_entries is
- * flow_mask + 1. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct flow_bucket);
-} flows SEC(".maps");
+/* Bucket number -> four stations. The daemon is its only writer but for marks and
+ * stamps; see fdb.h. There are fdb_mask + 1. */
+struct bucket fdb[1] SEC(".data.fdb");
+
+/* Bucket number -> four flows. As the FDB; see flows.h. There are flow_mask + 1. */
+struct flow_bucket flows[1] SEC(".data.flows");
 
 /* Slot -> port. A device sits in one of the PORT_PROBES slots from ifindex &
- * port_mask on. Mapped into the daemon. max_entries is port_mask + 1. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct port);
-} ports SEC(".maps");
+ * port_mask on. There are port_mask + 1. */
+struct port ports[1] SEC(".data.ports");
 
 /* Slot -> device to send to. A device that vanishes leaves by itself. */
 struct {
@@ -140,5 +133,11 @@ volatile __u64 lease = 0;
 /* The kernel's id of targets. A program that is not XDP can't use that map to
  * find out (bpf_prog_map_compatible in kernel/bpf/core.c). */
 volatile __u32 targets_id = 0;
+
+/* port_at returns the port of a slot, which is port_mask at most. */
+static __always_inline struct port *port_at(__u32 slot)
+{
+	return ENTRY(ports, slot & port_mask);
+}
 
 #endif

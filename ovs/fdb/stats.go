@@ -23,6 +23,17 @@ type Stats struct {
 	Learned, Expired, Evicted, Moved uint64
 }
 
+// Plus adds up what has become of a table and what has come since. Limits don't add up.
+func (s Stats) Plus(since Stats) Stats {
+	s.Current += since.Current
+	s.Static += since.Static
+	s.Learned += since.Learned
+	s.Expired += since.Expired
+	s.Evicted += since.Evicted
+	s.Moved += since.Moved
+	return s
+}
+
 // ParseStats reads the text of "fdb/stats-show BRIDGE", in Open vSwitch since
 // 2.10. Any spacing will do; a line that is not known is an error, and so is
 // one that is missing or there twice, except for the static rows.

@@ -56,6 +56,9 @@ type Trace struct {
 	// Hairpin tells that NORMAL has dropped it: the destination is known on the
 	// port that the frame comes from.
 	Hairpin bool
+	// Resident tells more: the bridge that was asked has decided alone, so that the
+	// destination is in its own MAC table, on the port that the frame comes from.
+	Resident bool
 	// SlowPath tells that ovs-vswitchd would handle each such frame itself.
 	SlowPath bool
 }
@@ -68,6 +71,7 @@ const (
 	failedLine   = "Translation failed ("
 	failedEnd    = "), packet is dropped."
 	hairpinLine  = "-> learned port is input port, dropping"
+	bridgeLine   = `bridge("`
 	slowLine     = "This flow is handled by the userspace slow path because it:"
 )
 
@@ -96,12 +100,16 @@ func parse(text string) (Trace, error) {
 		return t, fmt.Errorf("it begins with %.40q, not with %q", lines[0], flowLine)
 	}
 	// Lines on how the rules were followed are indented, or name a bridge.
-	i := 1
+	i, bridges := 1, 0
 	for ; i < len(lines) && !strings.HasPrefix(lines[i], finalLine); i++ {
 		if strings.HasPrefix(lines[i], flowLine) || strings.HasPrefix(lines[i], megaflowLine) || strings.HasPrefix(lines[i], actionsLine) {
 			return t, fmt.Errorf("line %d: %.40q comes before %q", i+1, lines[i], finalLine)
 		}
-		t.Hairpin = t.Hairpin || strings.TrimSpace(lines[i]) == hairpinLine
+		line := strings.TrimSpace(lines[i])
+		t.Hairpin = t.Hairpin || line == hairpinLine
+		if strings.HasPrefix(line, bridgeLine) {
+			bridges++
+		}
 	}
 	if len(lines) < i+3 {
 		return t, errors.New("it ends before the actions")
@@ -118,6 +126,7 @@ func parse(text string) (Trace, error) {
 	if t.Actions, err = parseActions(actions); err != nil {
 		return t, err
 	}
+	t.Resident = t.Hairpin && bridges == 1 && len(t.Actions) == 0
 	return t, t.rest(lines[i+3:])
 }
 

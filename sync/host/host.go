@@ -202,16 +202,3 @@ func programName(id uint32) string {
 	}
 	return fmt.Sprintf("%s (id %d)", info.Name, id)
 }
-
-// Frames returns how many frames a device has received and sent, together.
-func (h *Host) Frames(ifindex int) (uint64, error) {
-	l, err := netlink.LinkByIndex(ifindex)
-	if err != nil {
-		return 0, fmt.Errorf("read counters of device %d: %w", ifindex, err)
-	}
-	st := l.Attrs().Statistics
-	if st == nil {
-		return 0, fmt.Errorf("read counters of device %d: the kernel does not tell", ifindex)
-	}
-	return st.RxPackets + st.TxPackets, nil
-}

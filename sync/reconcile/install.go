@@ -61,8 +61,9 @@ func newInstaller(lane *bpf.Lane, h *host.Host) *installer {
 }
 
 // have reads the tables back, after taking out ports whose device has gone, which
-// is looked up if devices may have changed; sightings are those of stations that
-// were seen elsewhere than on their port.
+// is looked up if devices may have changed; sightings say where stations of marked rows
+// were last seen. One on the port of its row was back there, or it is the daemon that
+// has marked it.
 func (in *installer) have(changed bool) (tables plan.Tables, sightings []bpf.Event, err error) {
 	var errs []error
 	if changed { // some questions to the kernel for each port
@@ -74,8 +75,8 @@ func (in *installer) have(changed bool) (tables plan.Tables, sightings []bpf.Eve
 	}
 	t, names := plan.Tables{Ports: in.written(), Rows: make([]plan.Row, 0, in.rows)}, in.names()
 	for r := range in.lane.EachRow(0) {
-		if r.Moved && r.Seen != r.IfIndex {
-			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: true})
+		if r.Moved {
+			sightings = append(sightings, bpf.Event{Key: r.Key, IfIndex: r.Seen, Moved: r.Seen != r.IfIndex})
 		}
 		t.Rows = append(t.Rows, rowOf(r, names))
 	}

@@ -44,7 +44,10 @@ type picture struct {
 	unwatched map[string]error
 	// dump is what was read of megaflows, nil for nothing.
 	dump *dump
-	err  error
+	// inquiries are the stations that OVS was asked about one by one, instead of all
+	// that; see inquire.go.
+	inquiries []inquiry
+	err       error
 }
 
 // staleFor is how long looks may be thrown away, one after the other, before
@@ -127,12 +130,18 @@ func (s *session) arm(timer *time.Timer) {
 func (s *session) look() {
 	p := picture{started: time.Now()}
 	s.asked = s.due.IsZero() || s.due.After(p.started)
-	s.due, s.looking, s.began, s.stale = time.Time{}, true, p.started, false
+	p.inquiries = s.inquiries(p.started)
+	s.looking, s.began, s.stale = true, p.started, false
 	s.churn = make(map[string]bool)
 	if !s.watching() {
 		// What the kernel marks from here on is newer than what is read.
 		s.lane.Ask()
 	}
+	if len(p.inquiries) > 0 {
+		s.inquire(p)
+		return
+	}
+	s.due = time.Time{}
 	if p.started.Sub(s.lastFull) > relook {
 		s.observer.ForgetAll()
 		s.links = nil
@@ -146,7 +155,7 @@ func (s *session) look() {
 	}
 	epoch := s.mega.epoch
 	anew := s.lastFull.Equal(p.started) // ovs-vswitchd does not change its version
-	s.readers.Go(func() {
+	s.beside(&p, func() {
 		if p.err == nil {
 			ctx, cancel := context.WithTimeout(s.ctx, lookTimeout)
 			defer cancel()
@@ -155,8 +164,15 @@ func (s *session) look() {
 				p.dump = s.readMegaflows(ctx, dump, epoch)
 			}
 		}
+	})
+}
+
+// beside reads a picture beside the loop, which gets it when that has ended.
+func (s *session) beside(p *picture, read func()) {
+	s.readers.Go(func() {
+		read()
 		select {
-		case s.results <- p:
+		case s.results <- *p:
 		case <-s.done:
 		}
 	})
@@ -177,6 +193,9 @@ func (s *session) looked(p picture) error {
 	s.looking = false
 	if s.asked {
 		defer func() { s.budget.spend(time.Since(p.started), time.Now()) }()
+	}
+	if p.inquiries != nil {
+		return s.inquired(p)
 	}
 	if s.watching() {
 		return s.succeed(p)
@@ -253,10 +272,10 @@ func (s *session) install(p picture) error {
 		return err
 	}
 	now := time.Now()
-	s.stations.marked(sightings, now)
 	for _, e := range s.inbox.drain(s.lane) {
 		s.sighted(e, now)
 	}
+	s.stations.marked(sightings, now) // one back home is later than its last event
 	early, fresh, domains := false, false, flowDomains(&result.Tables)
 	out := s.in.apply(slices.DeleteFunc(diff.Ops(have, result.Tables), func(o diff.Op) bool {
 		fresh = fresh || o.Kind == diff.PutFlow
@@ -280,6 +299,7 @@ func (s *session) install(p picture) error {
 		return r != nil && !r.Moved
 	})
 	s.noteRefused(out, links)
+	clear(s.found)
 	s.blind, s.bonds = blindSpots(snap, &result, links), bondsOf(snap)
 	s.publish(snap, result, links, out)
 	s.reviewSuspicion(&result.Tables, p.started, dumped)

@@ -36,6 +36,7 @@ type session struct {
 	done         chan struct{}
 
 	stats   map[string]fdb.Stats           // of the MAC tables, by Bridge:name
+	found   map[string]fdb.Stats           // what of their totals inquiries explain
 	bonds   map[string]map[string]ovs.Bond // by Bridge:name and Port:name
 	blind   map[string]blind               // of the last look, by Bridge:name
 	frames  map[int]uint64                 // of ports without a program, by ifindex
@@ -51,7 +52,7 @@ func newSession(ctx context.Context, d *Daemon, db *ovsdb.Session) *session {
 	s := &session{
 		Daemon: d, ctx: ctx, db: db, of: &ofctl.Client{Rundir: d.cfg.Rundir}, stations: newStations(),
 		monitors: make(map[string]*ofctl.Monitor), flowsChanged: make(chan string), done: make(chan struct{}),
-		stats: make(map[string]fdb.Stats), frames: make(map[int]uint64),
+		stats: make(map[string]fdb.Stats), found: make(map[string]fdb.Stats), frames: make(map[int]uint64),
 		looks:   looks{results: make(chan picture), lastGood: time.Now(), churn: make(map[string]bool)},
 		auditor: newAuditor(d.cfg.AuditInterval), mega: newMegaflows(),
 	}
@@ -233,7 +234,7 @@ func (s *session) tick(ctx context.Context) error {
 }
 
 // readStats reads the totals of a MAC table, which cost OVS next to nothing,
-// and asks for a look when they changed. false means that OVS did not answer
+// and asks for a look when they changed, but for what inquiries have found. false means that OVS did not answer
 // and the lane is closed; the error, that the session must end.
 func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
 	text, err := s.Call(ctx, "fdb/stats-show", bridge)
@@ -246,11 +247,16 @@ func (s *session) readStats(ctx context.Context, bridge string) (bool, error) {
 		return false, nil
 	}
 	stats, err := fdb.ParseStats(text)
-	if err != nil || stats != s.stats[bridge] {
-		s.stats[bridge] = stats
-		s.mega.ask(time.Now())
+	was := s.stats[bridge]
+	if err == nil && stats == was {
+		return true, nil
+	}
+	s.mega.ask(time.Now())
+	if err != nil || stats != was.Plus(s.found[bridge]) {
 		s.soon(0)
 	}
+	s.stats[bridge] = stats
+	delete(s.found, bridge)
 	return true, nil
 }
 

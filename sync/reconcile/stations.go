@@ -25,12 +25,15 @@ type wait struct {
 	// is not known, and at when it did.
 	seen int
 	at   time.Time
+	// whole tells that OVS was asked about it alone, and that its answer was of no
+	// use.
+	whole bool
 }
 
 // delays says how long after its event, and after each look that did not find
 // it, a station's next look comes. After the last it is given up for a while.
 var delays = []time.Duration{
-	2 * time.Millisecond, 8 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond,
+	500 * time.Microsecond, 8 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond,
 	100 * time.Millisecond, 150 * time.Millisecond, 200 * time.Millisecond, 250 * time.Millisecond,
 	300 * time.Millisecond, 400 * time.Millisecond,
 }
@@ -76,16 +79,20 @@ func (s *stations) sighted(e bpf.Event, now time.Time) {
 		return
 	}
 	if w.seen != 0 && w.seen != e.IfIndex && w.until.IsZero() {
-		w.tries, w.next = 0, now.Add(delays[0]) // it has moved on
+		w.tries, w.next, w.whole = 0, now.Add(delays[0]), false // it has moved on
 	}
 	w.seen, w.at = e.IfIndex, now
 }
 
 // marked takes the sightings that the kernel keeps in marked rows: their events
-// may have been lost. One that is known already is not taken for a new one.
+// may have been lost, and one that is back on the port of its row sends none. One that
+// is known already is not taken for a new one.
 func (s *stations) marked(sightings []bpf.Event, now time.Time) {
 	for _, e := range sightings {
-		if w := s.waiting[e.Key]; w == nil || w.seen != e.IfIndex {
+		w := s.waiting[e.Key]
+		switch {
+		case w == nil && !e.Moved: // nothing tells of another place
+		case w == nil || w.seen != e.IfIndex:
 			s.sighted(e, now)
 		}
 	}
@@ -135,6 +142,21 @@ func (s *stations) looked(started time.Time, settled func(bpf.Key) bool) {
 			w.next = started.Add(delays[w.tries])
 		}
 	}
+}
+
+// due lists up to so many stations whose look is due. false: there are more.
+func (s *stations) due(now time.Time, most int) ([]bpf.Key, bool) {
+	var keys []bpf.Key
+	for k, w := range s.waiting {
+		if !w.until.IsZero() || w.next.After(now) {
+			continue
+		}
+		if len(keys) == most {
+			return nil, false
+		}
+		keys = append(keys, k)
+	}
+	return keys, true
 }
 
 // next returns when the next look is due; zero when no station waits.

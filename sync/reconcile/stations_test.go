@@ -165,6 +165,30 @@ func TestStationsMarked(t *testing.T) {
 	}
 }
 
+// A station that is back on the port of its row sends no event: the mark tells, and
+// what OVS says of the port in between is too old. A mark that the daemon has set
+// tells nothing.
+func TestStationsBackHome(t *testing.T) {
+	const home, away = 1, 2
+	s := newStations()
+	back := []bpf.Event{{Key: station(1), IfIndex: home}}
+	s.marked(back, noon)
+	if len(s.waiting) != 0 {
+		t.Errorf("a mark of the daemon's own is taken for a sighting: %v", s.waiting)
+	}
+	s.sighted(bpf.Event{Key: station(1), IfIndex: away, Moved: true}, noon)
+	if s.elsewhere(station(1), away, noon) {
+		t.Error("the station is away, and said to be elsewhere")
+	}
+	s.marked(back, noon.Add(time.Millisecond))
+	if at := noon.Add(time.Millisecond); !s.elsewhere(station(1), away, at) || s.elsewhere(station(1), home, at) {
+		t.Error("the station is back home, and taken for away")
+	}
+	if s.elsewhere(station(1), away, noon.Add(time.Millisecond+learns)) {
+		t.Error("what OVS says does not count after it must have learned")
+	}
+}
+
 // A station that was given up waits again after a while, from the start.
 func TestStationsGivenUp(t *testing.T) {
 	s := newStations()

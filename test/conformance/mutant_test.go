@@ -29,12 +29,12 @@ func without(check string) []edit { return []edit{{program, check, ""}} }
 // mutants break what is done without rules.
 var mutants = []mutant{
 	{"source check dropped", []edit{
-		{program, "if (src.row.slot != bundle || (src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
+		{program, "if (unlikely(src.row.slot != bundle) || unlikely(src.row.flags & ROW_MOVED)) {", "if (0) {"}}},
 	{"moved mark never set", without("\t\tfdb_sighted(f->src | domain, bundle);\n")},
 	{"moved mark of the destination ignored", []edit{
-		{program, "if ((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET)", "if (!(dst.row.flags & ROW_TARGET))"}}},
+		{program, "if (unlikely((dst.row.flags & (ROW_TARGET | ROW_MOVED)) != ROW_TARGET))", "if (!(dst.row.flags & ROW_TARGET))"}}},
 	{"priority lost where the tag is kept", []edit{
-		{program, "\treturn REASON_LANE;\n}", `	if (tagged && f->tagged) {
+		{program, "\treturn REASON_LANE;\n}", `	if (route->tag == TAG_KEEP && f->tagged) {
 		void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
 		if (data + ETH_HLEN + TAG_LEN > end)
@@ -43,20 +43,20 @@ var mutants = []mutant{
 	}
 	return REASON_LANE;
 }`}}},
-	{"tagged frames accepted on access ports", without("\tif ((r->flags & RULE_ACCESS) && f->vid)\n\t\treturn false; /* even its own VID */\n")},
-	{"hairpin check dropped", without("\tif (dst.row.slot == bundle)\n\t\treturn REASON_HAIRPIN;\n")},
-	{"protected ports ignored", without("\tif (in.flags & out.flags & RULE_PROTECTED)\n\t\treturn REASON_PROTECTED;\n")},
+	{"tagged frames accepted on access ports", []edit{{program, "else if (unlikely(r->flags & RULE_ACCESS))\n\t\treturn false; /* even its own VID */", "else if (0)\n\t\treturn false;"}}},
+	{"hairpin check dropped", without("\tif (unlikely(dst_slot == bundle))\n\t\treturn leave(REASON_HAIRPIN);\n")},
+	{"protected ports ignored", without("\tif (unlikely(in.flags & out.flags & RULE_PROTECTED))\n\t\treturn leave(REASON_PROTECTED);\n")},
 	{"length ignored", []edit{{program, "> out.max_frame", "> 65535"}}},
-	{"tags not popped", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_PUSH : TAG_KEEP"}}},
-	{"tags not pushed", []edit{{program, "tagged ? TAG_PUSH : TAG_POP", "tagged ? TAG_KEEP : TAG_POP"}}},
+	{"tags not popped", []edit{{program, "f->tagged ? TAG_POP : TAG_KEEP", "TAG_KEEP"}}},
+	{"tags not pushed", []edit{{program, "f->tagged ? TAG_KEEP : TAG_PUSH", "TAG_KEEP"}}},
 	{"another VID pushed", []edit{{program, "route->tci = vlan; /*", "route->tci = vlan ^ 1; /*"}}},
 	{"native-untagged sends its native VLAN tagged", without("\tif ((r->flags & RULE_NATIVE_UNTAGGED) && vlan == (r->domain & DOMAIN_VLAN))\n\t\treturn false;\n")},
-	{"odd tags taken", []edit{{program, "if (tagged_beside || f->odd_tag)", "if (tagged_beside)"}}},
-	{"ports closed for egress are targets", []edit{{program, "if (!(out.flags & RULE_EGRESS) || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))", "if ((out.domain ^ in.domain) & DOMAIN_BRIDGE)"}}},
+	{"odd tags taken", []edit{{program, "if (tagged_beside || unlikely(f->odd_tag))", "if (tagged_beside)"}}},
+	{"ports closed for egress are targets", []edit{{program, "if (unlikely(!(out.flags & RULE_EGRESS)) || unlikely((out.domain ^ in.domain) & DOMAIN_BRIDGE))", "if ((out.domain ^ in.domain) & DOMAIN_BRIDGE)"}}},
 	{"destination looked up in another bridge", []edit{
 		{program, "fdb_find(f->dst | domain, &dst)", "fdb_find(f->dst | vlan | 1 << 12, &dst)"},
-		{program, " || ((out.domain ^ in.domain) & DOMAIN_BRIDGE))", ")"}}},
-	{"mirrors ignored", without("\tif (src.row.flags & ROW_MIRRORED)\n\t\treturn REASON_MIRRORED;\n")},
+		{program, " || unlikely((out.domain ^ in.domain) & DOMAIN_BRIDGE))", ")"}}},
+	{"mirrors ignored", without("\tif (unlikely(src.row.flags & ROW_MIRRORED))\n\t\treturn leave(REASON_MIRRORED);\n")},
 	{"reserved unicast addresses delivered", []edit{
 		{"sync/plan/plan.go", "return m == ovs.MAC{0x00, 0xe0, 0x2b, 0, 0, 0} ||", "return false ||"}}},
 }

@@ -12,7 +12,7 @@ const (
 
 // ruleMutants break what the lane makes of OpenFlow rules.
 var ruleMutants = []mutant{
-	{"rules: every frame left to OVS", []edit{{lists, "return v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE;", "return REASON_RULE;"}}},
+	{"rules: every frame left to OVS", []edit{{lists, "(v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE)", "REASON_RULE"}}},
 	{"rules: what they drop left to OVS", []edit{{lists, "v == VERDICT_DROP ? REASON_DROPPED : v", "v"}}},
 	{"rules: what is left to OVS taken", []edit{{lists, "VERDICT_NORMAL ? REASON_LANE : REASON_RULE", "VERDICT_NORMAL ? REASON_LANE : REASON_LANE"}}},
 	{"rules: first word of masks ignored", ignoreWord("0")},
@@ -26,7 +26,7 @@ var ruleMutants = []mutant{
 	{"rules: lists of destinations go first", []edit{{lists, "if (r && (!best || r->order < best->order)) {", "if (r) {"}}},
 	{"rules: lists of destinations go last", []edit{{lists, "if (r && (!best || r->order < best->order)) {", "if (r && !best) {"}}},
 	{"rules: drops not counted", []edit{{program, "if (reason == REASON_DROPPED)", "if (0)"}}},
-	{"rules: what can't be read decided", []edit{{lists, "if (read != KEY_WHOLE || r->frame.odd_tag)", "if (0)"}}},
+	{"rules: what can't be read decided", []edit{{lists, "if (read != KEY_WHOLE || f.odd_tag)", "if (0)"}}},
 	{"rules: fragments of IPv4 ignored", []edit{{key, "if (ip->frag_off & bpf_htons(FRAG_MASK)) {", "if (0) {"}}},
 	{"rules: later fragments of IPv4 are first ones", []edit{{key, "if (ip->frag_off & bpf_htons(FRAG_OFFSET))", "if (0)"}}},
 	{"rules: later fragments of IPv6 are first ones", []edit{{key, "if (frag->offset & bpf_htons(FRAG6_OFFSET)) {", "if (0) {"}}},
@@ -35,7 +35,7 @@ var ruleMutants = []mutant{
 	{"rules: length of IPv4 believed", []edit{{key, " || total > len ||\n\t    len - total > PADDING_MAX)", ")"}}},
 	{"rules: short L4 headers read", []edit{{key, "if (len < need)", "if (0 && len < need)"}}},
 	{"rules: tags ignored", []edit{{key, "\tif (f->tagged)\n\t\tk->tci = bpf_htons(f->tci | TCI_DEI);\n", ""}}},
-	{"rules: priority of tags ignored", []edit{{key, "bpf_htons(f->tci | TCI_DEI)", "bpf_htons(f->vid | TCI_DEI)"}}},
+	{"rules: priority of tags ignored", []edit{{key, "bpf_htons(f->tci | TCI_DEI)", "bpf_htons((f->tci & TCI_VID) | TCI_DEI)"}}},
 	{"rules: code of ICMP ignored", []edit{{key, "\t\tk->tp_dst = bpf_htons(icmp[1]);\n", ""}}},
 	{"rules: TOS of IPv4 ignored", []edit{{key, "\tk->tos = ip->tos;\n", ""}}},
 	{"rules: half of the traffic class", []edit{{key, "k->tos = traffic >> 4;", "k->tos = traffic >> 4 & 0xf0;"}}},
