@@ -24,11 +24,23 @@ type dump struct {
 	err   error
 }
 
+// maxMegaflows is how many there may be for them to be read. A dump keeps the main
+// thread of ovs-vswitchd for about 6 µs each (BenchmarkDump of ovs/dpflow): in the
+// userspace datapath without PMD threads that thread forwards, too, and a guest that
+// shows new addresses all the time must not cost the others frames.
+const maxMegaflows = 20000
+
+// errTooMany is why they are not read.
+var errTooMany = fmt.Errorf("OVS has more than %d megaflows: reading them would keep it from its work for too long", maxMegaflows)
+
 // readMegaflows reads those of bridges. There is one such call at a time.
 func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int) *dump {
 	d := &dump{epoch: epoch, flows: make(map[string][]dpflow.Flow)}
 	started := time.Now()
 	maps.DeleteFunc(s.mega.dumps, func(bridge string, _ *dpflow.Reader) bool { return !slices.Contains(bridges, bridge) })
+	if d.err = s.fewMegaflows(ctx); d.err != nil {
+		bridges = nil
+	}
 	for _, bridge := range bridges {
 		if s.mega.dumps[bridge] == nil {
 			s.mega.dumps[bridge] = new(dpflow.Reader)
@@ -45,6 +57,19 @@ func (s *session) readMegaflows(ctx context.Context, bridges []string, epoch int
 	d.ended = time.Now()
 	d.took = d.ended.Sub(started)
 	return d
+}
+
+// fewMegaflows returns errTooMany when there are.
+func (s *session) fewMegaflows(ctx context.Context) error {
+	text, err := s.Call(ctx, "upcall/show")
+	if err != nil {
+		return fmt.Errorf("count megaflows: %w", err)
+	}
+	n, err := dpflow.Count(text)
+	if err == nil && n > maxMegaflows {
+		err = errTooMany
+	}
+	return err
 }
 
 // takeDump takes a dump. false: it says nothing about what OVS does now.

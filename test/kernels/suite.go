@@ -39,7 +39,7 @@ var suites = []suite{
 const anyKernel = "^Test(" +
 	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
 	"Conditions|ControlSocket|CountsOutliveRules|DaemonEnds|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|" +
-	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOfNormal|FlowsOfOneBridge|FlowsPortChange|FlowsRuleChange|FlowsSecurityGroup|FlowsTakeover|" +
+	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOfNormal|FlowsOfOneBridge|FlowsPortChange|FlowsRuleChange|FlowsSecurityGroup|FlowsTakeover|FlowsTooMany|" +
 	"FlowsUnannounced|FlowsValidate|Flush|FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|" +
 	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|" +
 	"PublishStatus|RuleChange|RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|" +
