@@ -41,6 +41,8 @@ demo: packages build ## show the express lane on real traffic (root)
 
 # Tests of these load BPF programs, make devices or start an Open vSwitch.
 DEVICE_TESTS := ./bpf ./ovs/dpflow ./ovs/observe ./ovs/ofctl ./ovs/ovsdb ./sync/host ./test/chaos ./test/conformance ./test/e2e ./test/lab
+# Those of them that time what they see, and have the machine for themselves.
+TIMED_TESTS := ./test/chaos ./test/e2e
 # Their names as suites of test/kernels, but for those that it runs anyway.
 DEVICE_SUITES := dpflow observe ofctl ovsdb lab chaos rest
 
@@ -50,7 +52,8 @@ test: packages-kernels build ## run every test (root): units, BPF programs, a re
 	@$(MAKE) --no-print-directory test-kernels
 
 test-host: packages-kernels build ## run the tests on this machine's kernel (root)
-	$(GO) test -count=1 -p 1 -timeout 20m ./...
+	$(GO) test -count=1 -p 2 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(TIMED_TESTS))")
+	$(GO) test -count=1 -p 1 -parallel 2 -timeout 20m $(TIMED_TESTS)
 
 test-guest: packages-kernels build ## the same where devices can't be made: what makes some runs in an emulated machine
 	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(DEVICE_TESTS))")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -193,9 +194,11 @@ func load(of layout, finish bool, tables map[string]*ebpf.Map) (*Lane, error) {
 		fdbMap:       uintptr(of.buckets) * unsafe.Sizeof(laneBucket{}),
 		flowTableMap: uintptr(of.flows) * unsafe.Sizeof(laneFlowBucket{}),
 	} {
-		// All 0, of a type that the object does not know.
+		// All 0, of a type that the object does not know; bpftool shows the last
+		// part of the name.
 		m := spec.Maps[name]
 		m.ValueSize, m.Key, m.Value, m.Contents = uint32(size), nil, nil, nil
+		m.Name = strings.TrimPrefix(name, ".data.")
 		m.Flags |= unix.BPF_F_MMAPABLE
 	}
 	for _, name := range []string{laneVarPorts, laneVarFdb, laneVarFlows} {

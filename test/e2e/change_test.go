@@ -53,6 +53,7 @@ func TestVMDisappears(t *testing.T) {
 }
 
 func TestPortRetagged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	c := untagged(w.tap("t1", "tag=20"), 20)

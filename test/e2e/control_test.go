@@ -68,6 +68,7 @@ func TestBadValues(t *testing.T) {
 }
 
 func TestSomeVLANs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a10, b10 := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	a20, b20 := untagged(w.veth("v2", "tag=20"), 20), untagged(w.tap("t2", "tag=20"), 20)

@@ -48,6 +48,7 @@ func (m *memory) retag(src, dst ovs.MAC, vlan ovs.VLAN) error {
 // A flow that gives frames another tag than OVS would closes the lane of both bridges
 // that share it, and OVS delivers from then on.
 func TestFlowsAudit(t *testing.T) {
+	t.Parallel()
 	p := openPair(t)
 	p.expectsAudit = true
 	m, err := mapOf(p.daemon.PID, "flows", 32*bucketRows)

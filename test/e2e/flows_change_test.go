@@ -127,6 +127,7 @@ func TestFlowsMove(t *testing.T) {
 
 // A megaflow that OVS has no more is withdrawn; a restart of OVS takes all out.
 func TestFlowsGone(t *testing.T) {
+	t.Parallel()
 	p := openPair(t)
 	none := func(flows []lab.Flow) bool { return len(flows) == 0 }
 	var took []time.Duration
@@ -166,6 +167,7 @@ func TestFlowsGone(t *testing.T) {
 // Changes in the database and of links close the lane of both bridges until OVS has
 // been asked anew.
 func TestFlowsPortChange(t *testing.T) {
+	t.Parallel()
 	p := openPair(t)
 	in, want := p.in(p.vm1, 100, frame.UDP4)
 	// vm1 leaves the network: its frames are flooded there, and so reach vm3.
@@ -211,6 +213,7 @@ func TestFlowsPortChange(t *testing.T) {
 
 // A daemon that takes over has the flows, and does not close the lane for them.
 func TestFlowsTakeover(t *testing.T) {
+	t.Parallel()
 	p := openPair(t)
 	dir := p.bpffs()
 	a, b := untagged(p.vm1, 1), untagged(p.vm3, 1)
@@ -239,6 +242,7 @@ func TestFlowsTakeover(t *testing.T) {
 // What OVS does not announce is found by the next dump: another bucket of a group, a
 // VM that speaks from a port without a program.
 func TestFlowsUnannounced(t *testing.T) {
+	t.Parallel()
 	p := openPair(t)
 	in, want := p.in(p.vm1, 100, frame.UDP4)
 	limited := func(what string, took []time.Duration) {

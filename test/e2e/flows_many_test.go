@@ -18,6 +18,7 @@ import (
 // work: a guest can make them. The bridges stay with OVS, which says why, until they
 // are fewer.
 func TestFlowsTooMany(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	// Frames from these addresses are dropped, by one megaflow for each.
 	_, err := p.Ofctl("-O", "OpenFlow13", "add-flow", "br-int",

@@ -109,6 +109,7 @@ func TestFlowsSecurityGroup(t *testing.T) {
 
 // The lane that a bridge uses can be forced.
 func TestFlowsForced(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.key("xdp-offload=on", "on", "br-int", "br-ex")
 	p.allTaken()
@@ -134,6 +135,7 @@ func bridgeOf(s lab.Status, name string) lab.BridgeStatus {
 
 // A bridge that needs no flows may use them.
 func TestFlowsOfNormal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	p := &pair{world: w}
@@ -154,6 +156,7 @@ func TestFlowsOfNormal(t *testing.T) {
 // What a port's keys say of its sources holds where flows decide, too: a VM that uses
 // another's address is stopped at its own port.
 func TestFlowsValidate(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.key("xdp-offload=on", "on", "br-int", "br-ex")
 	p.greet()

@@ -81,6 +81,7 @@ func TestUplink(t *testing.T) {
 // Frames that Open vSwitch floods reach the same ports with the lane as
 // without it, and in the same shape.
 func TestFloodsAreTheSame(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	up := w.veth("up")
 	v10, v11 := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)

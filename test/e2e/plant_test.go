@@ -32,7 +32,7 @@ const bucketRows = 4
 // fdbOf finds the FDB among the maps that the daemon holds open.
 func fdbOf(pid int) (*memory, error) { return mapOf(pid, "fdb", 16*bucketRows) }
 
-// mapOf finds a map by its name and the size of its values.
+// mapOf finds a table by its map's name and the size of its elements.
 func mapOf(pid int, name string, size uint32) (*memory, error) {
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
@@ -66,7 +66,7 @@ func openMap(id ebpf.MapID, name string, value uint32) (*memory, error) {
 	}
 	defer m.Close()
 	info, err := m.Info()
-	if err != nil || info.Name != name || info.ValueSize != value {
+	if err != nil || info.Name != name || info.ValueSize%value != 0 {
 		return nil, err
 	}
 	page := os.Getpagesize()

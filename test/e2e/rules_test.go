@@ -160,6 +160,7 @@ func (w *world) rules() map[string]rule {
 // A rule with idle_timeout lives as long as frames hit it on the lane, and no
 // longer.
 func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	w.open(a, b)

@@ -45,6 +45,7 @@ func (w *world) closed(from, to station) {
 
 // Ports take part when the spanning tree lets them forward, and no earlier.
 func TestSpanningTree(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, on string
 		before   []string

@@ -130,6 +130,7 @@ func (w *world) goesOn(bpffs string, programs map[string]int, a, b station) {
 
 // However a daemon fails to take over, the other goes on.
 func TestTakeoverFails(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	dir := w.bpffs()
 	programs, err := w.Hypervisor.XDPProgramIDs()
@@ -241,6 +242,7 @@ func TestTakeoverFails(t *testing.T) {
 // Killed at any moment, the daemon that takes over leaves the other in charge,
 // or, when it was in charge already, nothing.
 func TestTakeoverKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	dir := w.bpffs()
 	kept, gone := 0, 0

@@ -74,6 +74,7 @@ func (w *world) ofStarved(p *paths) {
 // Ports of each kind are taken over as they are: a trunk, a bond of OVS with its
 // legs, a port that is only a target.
 func TestTakeoverOfPorts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.bpffs()
 	vm, target := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10", "external_ids:xdp-offload=target"), 10)
@@ -109,6 +110,7 @@ func TestTakeoverOfPorts(t *testing.T) {
 // A daemon that takes over in observe mode observes, and goes on to the next
 // mode; a station that moves afterwards is followed.
 func TestTakeoverGoesOn(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	dir := w.bpffs()
 	w.mode("observe")
@@ -140,6 +142,7 @@ func TestTakeoverGoesOn(t *testing.T) {
 
 // A lane that the audit has closed stays closed when another daemon takes over.
 func TestTakeoverKeepsAudit(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	w.expectsAudit = true
 	c := untagged(w.veth("v2", "tag=10"), 10)

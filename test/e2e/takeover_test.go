@@ -230,6 +230,7 @@ func TestTakeoverThenKilled(t *testing.T) {
 
 // The daemon that takes over has flags of its own; the tables keep their size.
 func TestTakeoverWithOtherFlags(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	dir := w.bpffs()
 	w.takeOver(dir, "--fdb-rows=1000000", "--keepalive=1ms")

@@ -86,14 +86,15 @@ func openMap(id ebpf.MapID) (*table, error) {
 	if info.Name != "fdb" {
 		return nil, errNoTable
 	}
-	if info.ValueSize != uint32(unsafe.Sizeof(bucket{})) {
-		return nil, fmt.Errorf("map the FDB: a bucket has %d bytes", info.ValueSize)
+	size := uint32(unsafe.Sizeof(bucket{}))
+	if info.ValueSize%size != 0 {
+		return nil, fmt.Errorf("map the FDB: %d bytes are no whole buckets", info.ValueSize)
 	}
-	mem, err := unix.Mmap(m.FD(), 0, int(info.MaxEntries)*int(info.ValueSize), unix.PROT_READ, unix.MAP_SHARED)
+	mem, err := unix.Mmap(m.FD(), 0, int(info.ValueSize), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map the FDB: %w", err)
 	}
-	return &table{mem: mem, buckets: unsafe.Slice((*bucket)(unsafe.Pointer(&mem[0])), info.MaxEntries)}, nil
+	return &table{mem: mem, buckets: unsafe.Slice((*bucket)(unsafe.Pointer(&mem[0])), info.ValueSize/size)}, nil
 }
 
 func (t *table) close() error { return unix.Munmap(t.mem) }
