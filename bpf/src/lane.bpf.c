@@ -203,7 +203,7 @@ static __always_inline enum reason lane_decide(struct xdp_md *ctx, struct port *
 
 	/* The bridge's rules do not drop it. What they drop is not learned from. */
 	if (unlikely(in.flags >= RULE_SPECIAL) && (in.flags & RULE_LISTS)) {
-		__u32 ruling = lists_decide(ctx, p->slot, f->len, tagged_beside);
+		__u32 ruling = lists_decide(ctx, p->slot, in.domain, f->len, tagged_beside);
 
 		left = ruling & RULING_REASON;
 		route->hit = ruling >> RULING_HIT;

@@ -141,9 +141,11 @@ enum { RULING_HIT = 8, RULING_REASON = (1 << RULING_HIT) - 1 };
 /*
  * lists_decide tells what the lists of the port in a slot make of a frame of len
  * bytes: a reason to drop it, a reason for OVS to have it once its source has been
- * looked at, or REASON_LANE. A function of its own for the verifier, as list_find.
+ * looked at, or REASON_LANE. domain is of the port's rule as it was read: it may have
+ * been closed since. A function of its own for the verifier, as list_find.
  */
-__attribute__((noinline)) __u32 lists_decide(struct xdp_md *ctx, __u32 slot, __u32 len, __u32 tagged_beside)
+__attribute__((noinline)) __u32 lists_decide(struct xdp_md *ctx, __u32 slot, __u32 domain, __u32 len,
+					     __u32 tagged_beside)
 {
 	struct frame f = { .len = len };
 	enum verdict v = VERDICT_NORMAL;
@@ -173,7 +175,7 @@ __attribute__((noinline)) __u32 lists_decide(struct xdp_md *ctx, __u32 slot, __u
 		return REASON_LANE;
 	if (read != KEY_WHOLE || f.odd_tag)
 		return REASON_RULE;
-	v = rule_verdict(p, &f, p->rule.domain & DOMAIN_BRIDGE, &key, bpf_jiffies64(), &hit);
+	v = rule_verdict(p, &f, domain & DOMAIN_BRIDGE, &key, bpf_jiffies64(), &hit);
 	return hit << RULING_HIT |
 	       (v == VERDICT_DROP ? REASON_DROPPED : v == VERDICT_NORMAL ? REASON_LANE : REASON_RULE);
 }
