@@ -121,7 +121,11 @@ func (f flowFrame) bytes(tags []frame.Tag) []byte {
 
 // The program decides about random frames on random flows as flowTables do.
 func TestFlowModel(t *testing.T) {
-	const tables, frames = 40, 500
+	const frames = 500
+	tables := 40
+	if testing.Short() {
+		tables = 15
+	}
 	w := newWorld(t, 6, Config{Flows: 256})
 	rng := seeded(t)
 	seen := make(map[string]int)
