@@ -52,6 +52,7 @@ func TestFlows(t *testing.T) {
 			{[]string{"why", "br-int", "vm1", "0", p.far.String()}, []string{"express lane, to uplink with tag 100"}},
 			{[]string{"why", "br-ex", "uplink", "100", p.vm1.MAC.String()}, []string{"express lane, to vm1 untagged"}},
 		} {
+			both(p) // OVS forgets flows that nobody uses
 			text, err := p.Ctl(c.args...)
 			p.must(err)
 			for _, want := range c.want {
