@@ -22,13 +22,14 @@ type suite struct {
 	args    []string
 	timeout time.Duration // of the binary
 	deal    bool          // each test in anyVersion runs on one of the kernels
+	skip    string        // tests that run elsewhere
 }
 
 // suites run in this order.
 var suites = []suite{
-	{name: "bpf", pkg: "bpf", timeout: 10 * time.Minute, args: []string{"-test.skip=^TestTableModel$"}}, // which runs nothing in the kernel
+	{name: "bpf", pkg: "bpf", timeout: 10 * time.Minute, deal: true, skip: "^TestTableModel$"}, // which runs nothing in the kernel
 	{name: "host", pkg: "sync/host", timeout: 10 * time.Minute},
-	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, args: []string{"-test.skip=" + elsewhere}, deal: true},
+	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, deal: true, skip: elsewhere},
 	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
 		args: []string{"-cases", "1", "-pipelines", "0", "-tables", "10", "-seed", "13", "-frames", "60"}},
 }
@@ -38,7 +39,7 @@ var suites = []suite{
 // on the host's kernel; here with -full, or as the suite "rest".
 const anyKernel = "^Test(" +
 	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
-	"Conditions|ControlSocket|CountsOutliveRules|DaemonEnds|DaemonFirst|DeclaredStations|Detach|Doctor|Flapping|FloodOfSources|FloodVLANs|" +
+	"Conditions|ControlSocket|CountsOutliveRules|DaemonEnds|DaemonFirst|DeclaredStations|Detach|Doctor|FinishedChecksums|Flapping|FloodOfSources|FloodVLANs|" +
 	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOfNormal|FlowsOfOneBridge|FlowsPortChange|FlowsRuleChange|FlowsSecurityGroup|FlowsTakeover|FlowsTooMany|" +
 	"FlowsUnannounced|FlowsValidate|Flush|FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|" +
 	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|" +
@@ -47,19 +48,24 @@ const anyKernel = "^Test(" +
 	"TakeoverOfPorts|TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|" +
 	"TrafficWhileDaemonEnds|VMDisappears|Why)$"
 
-// anyVersion lists the end-to-end tests that need the datapath of a kernel, but
-// that its version makes little difference to: each runs on one of the kernels,
-// in turn, so the dear ones come in pairs; with -full on all. What depends on the
-// version is in the other suites above all, which run on every kernel.
+// anyVersion lists the tests that need a kernel of the lab, but that its version makes
+// little difference to: each runs on one of the kernels, in turn, so the dear ones
+// come in pairs; with -full on all. First the programs by random frames; what each
+// case of a frame comes to is tested on every kernel. Then end to end.
 var anyVersion = []string{
+	"TestFlowModel", "TestModel",
+	"TestRandomFinish", "TestRandomKeys",
+	"TestCapture", "TestCaptureUnderLoad",
+	"TestRandomLists", "TestRandomChecksums",
+
 	"TestFloodsAreTheSame", "TestVLANModes",
 	"TestActiveBackupBond", "TestBalanceTCPBond",
 	"TestVswitchdRestarts", "TestFramesLeftToOVS",
 	"TestStationMoves", "TestAcrossVLANs",
 	"TestSLBBond", "TestTakeover",
-	"TestFinishedChecksums", "TestTapQueueFull",
-	"TestFrameLongerThanMTU", "TestVethTurnsGROOff",
-	"TestUplink", "TestNIC",
+	"TestFrameLongerThanMTU", "TestTapQueueFull",
+	"TestUplink", "TestVethTurnsGROOff",
+	"TestPrivilegeForVeths", "TestNIC",
 	"TestLeastPrivilege", "TestLinuxBond",
 	"TestTCPWithUnfinishedChecksums", "TestMachinesWithFinishedChecksums",
 	"TestUnfinishedChecksums", "TestJumbo",
@@ -167,8 +173,12 @@ func (s suite) job(repository, run string, short bool, leave []string) string {
 	if short {
 		words = append(words, "-test.short")
 	}
+	skip := s.skip
 	if s.deal && len(leave) > 0 {
-		words = append(words, boot.Quote("-test.skip="+elsewhere+"|^("+strings.Join(leave, "|")+")$"))
+		skip = strings.TrimPrefix(skip+"|^("+strings.Join(leave, "|")+")$", "|")
+	}
+	if skip != "" {
+		words = append(words, boot.Quote("-test.skip="+skip))
 	}
 	if run != "" { // the last one counts
 		words = append(words, boot.Quote("-test.run="+run))
