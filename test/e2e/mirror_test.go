@@ -71,9 +71,15 @@ func TestMirrors(t *testing.T) {
 			w.bridge(span, frame.UDP4(a.mac, span.MAC), nil)
 			_, err = w.OVS("clear", "bridge", "br0", "mirrors")
 			w.must(err)
-			for _, s := range stations {
-				w.row(s, "lane")
-			}
+			// Rows are on the lane before and after, and are marked when they change.
+			w.eventually(func() error {
+				for _, f := range [][2]station{{a, b}, {d, e}} {
+					if _, path := w.send(f[0].port, f[0].frameTo(f[1].mac), f[1].port.Name); path.lane == 0 {
+						return &unexpected{f[0].port.Name, path}
+					}
+				}
+				return nil
+			})
 			lane(w, a, b)
 			lane(w, d, e)
 		})

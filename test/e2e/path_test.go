@@ -97,7 +97,7 @@ func (w *world) send(from *lab.Port, b []byte, to ...string) (map[string][][]byt
 	before := w.counts()
 	for i := range burst {
 		w.must(from.Send(b))
-		if i%20 == 19 {
+		if i%20 == 19 || len(b) > 2000 && i%4 == 3 {
 			time.Sleep(time.Millisecond) // no queue need be deep
 		}
 	}
