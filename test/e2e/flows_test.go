@@ -16,6 +16,7 @@ import (
 // VMs of provider networks, on bridges whose rules rewrite tags and which patch ports
 // join, take the lane with the tags that OVS gives their frames.
 func TestFlows(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.key("xdp-offload=on", "on", "br-int", "br-ex")
 	p.allTaken()

@@ -198,6 +198,7 @@ func TestIdleTimeout(t *testing.T) {
 // Each virtual machine may have many rules of its own: a port does not walk
 // through those of the others, and more than a list holds are left to OVS.
 func TestManyRules(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	w.open(a, b)
