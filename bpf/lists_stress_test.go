@@ -13,16 +13,23 @@ import (
 	"github.com/ovs-xdp/ovs-xdp/test/lab/frame"
 )
 
-// A frame that is under way while lists change is decided by those before or
-// those after, or passes: never by some of each. Both drop it here, and there is
-// a mixture of each two that would not.
-func TestListsAreNotMixed(t *testing.T) {
+// twoPorts is a world with A on one port and B on the other, in one VLAN.
+func twoPorts(t *testing.T) *world {
+	t.Helper()
 	w := newWorld(t, 2, Config{})
 	w.reset()
 	w.port(0, access(10))
 	w.port(1, access(10))
 	w.row(keyA, 0, true)
 	w.row(keyB, 1, true)
+	return w
+}
+
+// A frame that is under way while lists change is decided by those before or
+// those after, or passes: never by some of each. Both drop it here, and there is
+// a mixture of each two that would not.
+func TestListsAreNotMixed(t *testing.T) {
+	w := twoPorts(t)
 	udp := frame.UDP4(macB, macA)
 
 	// The port's list is long, so that it takes its time.
@@ -68,12 +75,7 @@ func TestListsAreNotMixed(t *testing.T) {
 // A port that is closed while its lists are asked about a frame is the one that it
 // was, or a closed one: the rules of a destination are those of its bridge.
 func TestClosingIsNotHalfSeen(t *testing.T) {
-	w := newWorld(t, 2, Config{})
-	w.reset()
-	w.port(0, access(10))
-	w.port(1, access(10))
-	w.row(keyA, 0, true)
-	w.row(keyB, 1, true)
+	w := twoPorts(t)
 	w.must(w.lane.PutList(rulesOf0, []ListRule{{Verdict: VerdictNormal, Order: 5}}))
 	w.must(w.lane.PutList(rulesOfB, []ListRule{{Verdict: VerdictDrop, Order: 3}}))
 	open := access(10).with(func(r *Rule) { r.Rules, r.Scoped = rulesOf0, true })

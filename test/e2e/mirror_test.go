@@ -71,7 +71,10 @@ func TestMirrors(t *testing.T) {
 			w.bridge(span, frame.UDP4(a.mac, span.MAC), nil)
 			_, err = w.OVS("clear", "bridge", "br0", "mirrors")
 			w.must(err)
-			// Rows are on the lane before and after, and are marked when they change.
+			for _, s := range stations {
+				w.row(s, "lane")
+			}
+			// They were before, too, and are marked when they change.
 			w.eventually(func() error {
 				for _, f := range [][2]station{{a, b}, {d, e}} {
 					if _, path := w.send(f[0].port, f[0].frameTo(f[1].mac), f[1].port.Name); path.lane == 0 {
