@@ -113,6 +113,11 @@ func TestFlowPackets(t *testing.T) {
 	l := newBridge(t)
 	a := mustAdd(t, (*Lab).AddVeth, l, "a", PortOptions{})
 	b := mustAdd(t, (*Lab).AddTap, l, "b", PortOptions{})
+	for _, f := range []string{"table=0,priority=1,actions=resubmit(,1)", "table=1,actions=NORMAL"} {
+		if _, err := l.Ofctl("add-flow", "br0", f); err != nil {
+			t.Fatal(err)
+		}
+	}
 	count := func() uint64 {
 		t.Helper()
 		n, err := l.FlowPackets("br0")

@@ -148,11 +148,11 @@ func (l *Lab) AddBridge(name string, columns ...string) error {
 	return l.Hypervisor.linkUp(name)
 }
 
-var packetCount = regexp.MustCompile(`\bn_packets=(\d+)`)
+var packetCount = regexp.MustCompile(`\btable=0, n_packets=(\d+)`)
 
-// FlowPackets returns how many frames the OpenFlow rules of a bridge have
-// matched, all rules together: what Open vSwitch itself has seen. It first
-// has ovs-vswitchd collect the counts from its datapath.
+// FlowPackets returns how many frames the OpenFlow rules in table 0 of a bridge have
+// matched, all rules together: what Open vSwitch itself has seen, each frame once. It
+// first has ovs-vswitchd collect the counts from its datapath.
 func (l *Lab) FlowPackets(bridge string) (uint64, error) {
 	// Purging the datapath flows pushes their counts into the rules.
 	if _, err := l.Appctl("revalidator/purge"); err != nil {
@@ -164,7 +164,7 @@ func (l *Lab) FlowPackets(bridge string) (uint64, error) {
 	}
 	rules := packetCount.FindAllStringSubmatch(out, -1)
 	if len(rules) == 0 {
-		return 0, errors.New("count frames of " + bridge + ": it has no OpenFlow rule")
+		return 0, errors.New("count frames of " + bridge + ": it has no OpenFlow rule in table 0")
 	}
 	var sum uint64
 	for _, r := range rules {
