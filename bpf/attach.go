@@ -112,13 +112,13 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	for _, name := range []string{laneMapEntries, laneMapBeside} {
 		spec.Maps[name], maps[name] = l.spec.Maps[name], l.coll.Maps[name]
 	}
-	if l.types == nil {
+	if !l.mayBind {
 		if err := mayBind(); err != nil {
 			return nil, fail(err)
 		}
-		l.types = btf.NewCache()
+		l.mayBind = true
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.kernelTypes()})
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -129,10 +129,20 @@ func (l *Lane) loadBound(ifindex int) (*ebpf.Program, error) {
 	return coll.DetachProgram(laneProgOvsXdpVeth), nil
 }
 
-// ForgetTypes ends a time in which programs were loaded for one device after the
-// other: it frees what was read of the kernel's types, which takes some 10 ms and as
-// many megabytes, and whether programs may be bound to devices is asked anew.
-func (l *Lane) ForgetTypes() { l.types = nil }
+// kernelTypes reads the kernel's types when a program asks for them, once for all
+// programs until ForgetTypes.
+func (l *Lane) kernelTypes() *btf.Cache {
+	if l.types == nil {
+		l.types = btf.NewCache()
+	}
+	return l.types
+}
+
+// ForgetTypes ends a time in which programs were loaded, at the start or for one
+// device after the other: it frees what was read of the kernel's types, which takes
+// some 10 ms and as many megabytes, and whether programs may be bound to devices is
+// asked anew.
+func (l *Lane) ForgetTypes() { l.types, l.mayBind = nil, false }
 
 // enter lets frames go on from the programs for one device.
 func (l *Lane) enter() error {

@@ -28,6 +28,8 @@ type cuckoo[K comparable] struct {
 // cells are the places of such a table: a key and a word each.
 type cells[K comparable] interface {
 	places() int
+	// next returns the first place from p on that has a key, or places().
+	next(p place) place
 	// choices returns the two buckets of a key.
 	choices(key K) [2]int
 	// loadKey returns none for half a key, and storeKey leaves no other in between.
@@ -58,7 +60,7 @@ func (t *cuckoo[K]) find(key K) (place, bool) {
 // each calls fn for every key and its word.
 func (t *cuckoo[K]) each(fn func(key K, word *uint64)) {
 	var none K
-	for p := range place(t.cells.places()) {
+	for p := t.cells.next(0); int(p) < t.cells.places(); p = t.cells.next(p + 1) {
 		if key := t.cells.loadKey(p); key != none {
 			fn(key, t.cells.wordAt(p))
 		}

@@ -91,6 +91,13 @@ func (t *fdb) places() int                  { return len(t.buckets) * int(laneLi
 func (t *fdb) loadKey(p place) uint64       { return atomic.LoadUint64(t.keyAt(p)) }
 func (t *fdb) storeKey(p place, key uint64) { atomic.StoreUint64(t.keyAt(p), key) }
 
+func (t *fdb) next(p place) place {
+	for int(p) < t.places() && t.loadKey(p) == 0 {
+		p++
+	}
+	return p
+}
+
 // choices returns the two buckets of a key (fdb_hash, fdb_second in
 // src/fdb.h).
 func (t *fdb) choices(key uint64) [2]int {

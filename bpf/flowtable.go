@@ -63,6 +63,13 @@ func (t *flowTable) toAt(p place) *uint64   { return &t.buckets[p/4].To[p%4] }
 
 func (t *flowTable) places() int { return len(t.buckets) * int(laneLimitsBUCKET_ROWS) }
 
+func (t *flowTable) next(p place) place {
+	for int(p) < t.places() && atomic.LoadUint64(t.toAt(p)) == 0 {
+		p++
+	}
+	return p
+}
+
 func (t *flowTable) loadKey(p place) flowWords {
 	k := flowWords{from: atomic.LoadUint64(t.fromAt(p)), to: atomic.LoadUint64(t.toAt(p))}
 	if k.to == 0 {

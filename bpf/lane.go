@@ -91,9 +91,10 @@ type Lane struct {
 	// ahead holds programs for one device that were loaded before their device
 	// is taken over, by ifindex.
 	ahead map[int]*ebpf.Program
-	// types remembers the kernel's types between two programs for one device; nil:
-	// they have to be read.
-	types *btf.Cache
+	// types remembers the kernel's types between two programs; nil: they have to be
+	// read. mayBind tells that programs may be bound to devices.
+	types   *btf.Cache
+	mayBind bool
 	// lastStamp was the stamp at stamped.
 	lastStamp uint16
 	stamped   time.Time

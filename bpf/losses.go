@@ -45,7 +45,7 @@ func (l *Lane) loadLosses() error {
 		spec.Programs[name] = programs[name]
 	}
 	var err error
-	if l.lossColl, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps}); err != nil {
+	if l.lossColl, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.kernelTypes()}); err != nil {
 		return fmt.Errorf("load the programs that see lost frames: %w%s", err, lossHint(err))
 	}
 	return nil

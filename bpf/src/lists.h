@@ -24,6 +24,22 @@ static __always_inline bool is_link_local(__u64 mac)
 	return mac >> 20 == 0x0180c200000ULL;
 }
 
+/* rule_matches tells whether a key is what the rule in a place wants. Of its own, and
+ * of external linkage, as list_find. */
+__attribute__((noinline)) int rule_matches(__u32 at, const struct flow_key *key)
+{
+	const __u64 *k = (const void *)key;
+	struct list_rule *r = bpf_map_lookup_elem(&rules, &at);
+	__u64 differs = 0;
+
+	if (!r || !key)
+		return false;
+#pragma unroll
+	for (int w = 0; w < KEY_WORDS; w++)
+		differs |= (k[w] ^ r->value[w]) & r->mask[w];
+	return !differs;
+}
+
 /*
  * list_find returns the place of the first rule that matches, or NO_RULE. Not
  * inline, and of external linkage, so that the verifier goes through it once.
@@ -37,7 +53,6 @@ __attribute__((noinline)) __u32 list_find(__u32 first, __u32 count, const struct
 	for (__u32 i = 0; i < LIST_MAX; i++) {
 		__u32 at = first + i;
 		struct list_rule *r;
-		__u64 differs = 0;
 
 		if (i >= count)
 			break;
@@ -45,14 +60,10 @@ __attribute__((noinline)) __u32 list_find(__u32 first, __u32 count, const struct
 		if (!r)
 			break;
 		/* Most rules differ in these: protocol and ports, addresses. */
-		differs = ((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |
-			  ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]);
-		if (differs)
+		if (((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |
+		    ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]))
 			continue;
-#pragma unroll
-		for (int w = 0; w < KEY_WORDS; w++)
-			differs |= (k[w] ^ r->value[w]) & r->mask[w];
-		if (!differs)
+		if (rule_matches(at, key))
 			return at;
 	}
 	return NO_RULE;

@@ -52,7 +52,6 @@ var ruleMutants = []mutant{
 func ignoreWord(w string) []edit {
 	return []edit{
 		{lists, "differs |= (k[w] ^ r->value[w])", "differs |= w == " + w + " ? 0 : (k[w] ^ r->value[w])"},
-		{lists, "\t\tif (differs)\n\t\t\tcontinue;\n", ""},
-		{lists, "differs = ((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |\n\t\t\t  ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]);", "differs = 0;"},
+		{lists, "if (((k[KEY_L4] ^ r->value[KEY_L4]) & r->mask[KEY_L4]) |\n\t\t    ((k[KEY_IP_DST] ^ r->value[KEY_IP_DST]) & r->mask[KEY_IP_DST]))\n\t\t\tcontinue;", "(void)k;"},
 	}
 }
