@@ -117,12 +117,28 @@ func (x *run) alone(f *Frame) error {
 	}
 	x.converged = false
 	clear(x.same)
-	if x.state.attached[f.Port] {
+	if x.watched(f.Port) && !x.movedUnseen(before) {
 		return nil
 	}
 	// What moves to a port that the lane does not watch is seen through OVS
 	// only, a while later.
 	return x.agree()
+}
+
+// movedUnseen tells whether OVS has a station on a port that the lane does not watch,
+// and had it elsewhere before: also a frame that another bridge hands back.
+func (x *run) movedUnseen(before macTable) bool {
+	for a, at := range x.known {
+		if was, ok := before[a]; ok && was.port != at.port && !x.watched(at.port) {
+			return true
+		}
+	}
+	return false
+}
+
+// watched tells whether the lane has a program on a port: on none of OVS's own.
+func (x *run) watched(port int) bool {
+	return port >= 0 && port < len(x.state.attached) && x.state.attached[port]
 }
 
 // shownElsewhere tells whether a frame shows a station on a port where OVS does
