@@ -41,6 +41,9 @@ type Device struct {
 	plan.Link
 	// Bridge and Port are where OVS has it; "" for a slave.
 	Bridge, Port string
+	// Unwatched tells that the port's key (xdp-offload=target or off) lets no program
+	// be attached.
+	Unwatched bool
 	// RXQueues and TXQueues are how many there are, 0 when not known.
 	RXQueues, TXQueues int
 	// RPS tells that frames of a receive queue are spread over CPUs by software

@@ -26,6 +26,10 @@ func (j *judge) device(d Device) {
 	case d.MTU > oneBuffer && !d.Scattered:
 		j.add(Note, "mtu", name, fmt.Sprintf("MTU %d", d.MTU), "frames that are larger than a page go to this device by OVS; smaller ones take the lane", "")
 	}
+	if d.Driver == "veth" && !d.Unwatched {
+		j.add(Note, "veth-segmentation", name, "a program on a veth turns off the segmentation of the far end (TSO)", "what is behind it sends small frames on the lane for a quarter of the work, and bulk TCP for ten times as much: attaching is what costs, in observe mode, too",
+			"ovs-vsctl set port "+name+" external_ids:xdp-offload=target, if it sends bulk TCP: frames to it still take the lane")
+	}
 	if d.BondMode != "" {
 		switch {
 		case !slices.Contains(bondModes, d.BondMode):

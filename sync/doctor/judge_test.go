@@ -90,6 +90,8 @@ func TestJudge(t *testing.T) {
 		{"RPS", func(f *Facts) { f.Devices[0].RPS = true }, "warning rps eth0"},
 		{"RFS", func(f *Facts) { f.Devices[1].RFS = true }, "warning rps tap1"},
 		{"timestamps", func(f *Facts) { f.Devices[0].Timestamps = true }, "warning timestamps eth0"},
+		{"veth", func(f *Facts) { f.Devices[1].Driver = "veth" }, "note veth-segmentation tap1"},
+		{"veth without a program", func(f *Facts) { f.Devices[1].Driver, f.Devices[1].Unwatched = "veth", true }, ""},
 		{"old machine", func(f *Facts) { f.Guests[0].Machine = "pc-i440fx-1.5" }, "warning machine-type guest vm1 (pid 77)"},
 		{"machine of a distribution", func(f *Facts) { f.Guests[0].Machine = "pc-i440fx-rhel7.6.0" }, ""},
 		{"guest checksums", func(f *Facts) { delete(f.Guests[0].NICs[0].Off, "csum") }, "warning guest-checksum guest vm1 (pid 77) tap1"},

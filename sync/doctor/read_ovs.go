@@ -104,7 +104,7 @@ func devices(snap *ovs.Snapshot, links map[string]plan.Link) []Device {
 		for _, p := range b.Ports {
 			for _, i := range p.Interfaces {
 				if l, ok := links[i.Name]; ok && (i.Type == "" || i.Type == "system") {
-					list = append(list, Device{Link: l, Bridge: b.Name, Port: p.Name})
+					list = append(list, Device{Link: l, Bridge: b.Name, Port: p.Name, Unwatched: plan.WantedOf(&p) != plan.On})
 					bonds[l.IfIndex] = true
 				}
 			}

@@ -84,6 +84,12 @@ func readBridgeKeys(ids map[string]string) bridgeKeys {
 // asked for its detail.
 func Wanted(b *ovs.Bridge) bool { return readBridgeKeys(b.ExternalIDs).offload != Off }
 
+// WantedOf returns what a port's keys ask for: On, Off or OnlyTo.
+func WantedOf(p *ovs.Port) Offload {
+	o, _ := readPortKey(p)
+	return o
+}
+
 // readPortKey returns the strictest of what the Port and its Interfaces ask
 // for; a value that can't be read means off, and is told.
 func readPortKey(p *ovs.Port) (Offload, string) {

@@ -100,9 +100,11 @@ func TestDoctor(t *testing.T) {
 	w.laneBetween(a, b)
 	_, found = w.doctor(bpffs)
 	expect(found, "port-off br0/v2", "note", "remove port v2 external_ids xdp-offload")
-	for _, key := range []string{"daemon ovs-xdpd", "bpffs host", "device v1", "device t1"} {
+	for _, key := range []string{"daemon ovs-xdpd", "bpffs host", "device t1"} {
 		expect(found, key, "ok", "")
 	}
+	expect(found, "veth-segmentation v1", "note", "xdp-offload=target")
+	expect(found, "device v2", "ok", "")
 
 	// A device's queues are found in the namespace's own sysfs.
 	if _, err := w.Hypervisor.Exec(context.Background(), "ip", "netns", "exec", w.Hypervisor.Name, "sh", "-c",
