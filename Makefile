@@ -53,7 +53,7 @@ test: packages-kernels build ## run every test (root): units, BPF programs, a re
 
 test-host: packages-kernels build ## run the tests on this machine's kernel (root)
 	$(GO) test -count=1 -p 2 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(TIMED_TESTS))")
-	$(GO) test -count=1 -p 1 -parallel 2 -timeout 20m $(TIMED_TESTS)
+	$(GO) test -count=1 -p 1 -parallel 3 -timeout 20m $(TIMED_TESTS)
 
 test-guest: packages-kernels build ## the same where devices can't be made: what makes some runs in an emulated machine
 	$(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(DEVICE_TESTS))")

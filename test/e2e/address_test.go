@@ -14,6 +14,7 @@ import (
 // A port with an attached-mac and xdp-addresses: frames with another source are
 // left to OVS, or dropped with xdp-validate=drop, live.
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	mac := w.NewMAC()
 	vm := untagged(w.port((*lab.Lab).AddVeth, "v1", lab.PortOptions{MAC: mac, Columns: []string{"tag=10"},

@@ -147,6 +147,7 @@ func (w *world) listed(s station) bool {
 
 // A MAC table that is flushed empties the lane.
 func TestFlush(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	c := untagged(w.veth("v2", "tag=10"), 10)
 	w.announce(c, "lane")

@@ -56,6 +56,7 @@ func (w *world) fdb() *memory {
 // lane of its bridge, which says so, and OVS delivers from then on. The operator
 // opens it again.
 func TestAuditClosesLane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "--audit-interval="+(auditInterval/2).String())
 	w.expectsAudit = true
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
@@ -133,6 +134,7 @@ func TestAuditClosesLane(t *testing.T) {
 
 // A row that was spoiled once is found and put right, and the lane stays open.
 func TestAuditRepairsRow(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t, "--audit-interval="+(auditInterval/5).String())
 	c := untagged(w.veth("v2", "tag=10"), 10)
 	w.announce(c, "lane")
@@ -157,6 +159,7 @@ func TestAuditRepairsRow(t *testing.T) {
 // A rule that OVS did not announce: what the audit finds makes the daemon read
 // everything again.
 func TestAuditFindsUnannouncedRule(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t, "--audit-interval="+(auditInterval/5).String(), "--log-level=dbg")
 	noticed := false
 	for tries := 0; tries < 5 && !noticed; tries++ {
@@ -221,6 +224,7 @@ func (w *world) children(name string) []int {
 // forgotten: OVS agrees with the lane, and what it finds between two states of
 // the lane never lasts.
 func TestAuditAgrees(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "--audit-interval="+(auditInterval/10).String(), "--keepalive=1s")
 	up, up2 := w.veth("up"), w.veth("up2", "trunks=10,20")
 	w.tap("span", "tag=99")
@@ -295,6 +299,7 @@ func TestAuditAgrees(t *testing.T) {
 // Asking has no effect on OVS: it learns nothing, forgets nothing and counts
 // nothing.
 func TestAuditLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "--audit-interval="+(auditInterval/10).String())
 	a, b := untagged(w.tap("t1", "tag=10"), 10), untagged(w.tap("t2", "tag=10"), 10)
 	w.mode("on")

@@ -13,6 +13,7 @@ import (
 )
 
 func TestNewVM(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.veth("v1", "tag=10"), 10)
 	w.mode("on")
@@ -27,6 +28,7 @@ func TestNewVM(t *testing.T) {
 // sending to the dead port (userspace datapath) or floods; when the port is
 // taken out of the bridge it floods for certain.
 func TestVMDisappears(t *testing.T) {
+	t.Parallel()
 	for name, add := range map[string]func(*world, string, ...string) *lab.Port{"veth": (*world).veth, "tap": (*world).tap} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -104,6 +106,7 @@ func TestStationMoves(t *testing.T) {
 // A frame of a known station that comes in at the wrong port and in another
 // VLAN is another station, not a move.
 func TestSameAddressInTwoVLANs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	mac := w.NewMAC()
 	up := w.veth("up")
@@ -160,6 +163,7 @@ func TestLearningLatency(t *testing.T) {
 // The far end of a veth pair without GRO loses frames that XDP sends: it must
 // not be a target. Its own frames may take the lane.
 func TestVethWithoutGRO(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.tap("t1", "tag=10"), 10)
 	b := untagged(w.port((*lab.Lab).AddVeth, "v1", lab.PortOptions{NoGRO: true, Columns: []string{"tag=10"}}), 10)

@@ -11,6 +11,7 @@ import (
 // Without a key the daemon does nothing; observe counts and passes; on
 // redirects; and each can follow each while frames flow.
 func TestModes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.state("off")
@@ -48,6 +49,7 @@ func TestModes(t *testing.T) {
 
 // A value that cannot be read means off, and status says which it is.
 func TestBadValues(t *testing.T) {
+	t.Parallel()
 	for key, value := range map[string]string{"xdp-offload": "yes", "xdp-canary": "many", "xdp-vlans": "ten"} {
 		t.Run(key, func(t *testing.T) {
 			w := newWorld(t)
@@ -85,6 +87,7 @@ func TestSomeVLANs(t *testing.T) {
 }
 
 func TestCanaryOfNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.set("external_ids:xdp-canary=0")
@@ -99,6 +102,7 @@ func TestCanaryOfNothing(t *testing.T) {
 }
 
 func TestPortOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	c := untagged(w.veth("v2", "tag=10", "external_ids:xdp-offload=off"), 10)
@@ -127,6 +131,7 @@ func TestPortOff(t *testing.T) {
 // Frames towards a target take the lane; its own frames don't, for it has no
 // program.
 func TestPortTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.veth("v1", "tag=10"), 10)
 	b := untagged(w.tap("t1", "tag=10", "external_ids:xdp-offload=target"), 10)
@@ -145,6 +150,7 @@ func TestPortTarget(t *testing.T) {
 // An OpenFlow table in which nothing leads to NORMAL takes the bridge off the lane;
 // with NORMAL it opens again.
 func TestRuleClosesLane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.set("external_ids:xdp-lane=fdb")
@@ -247,6 +253,7 @@ func TestConditions(t *testing.T) {
 
 // A device with another XDP program keeps it; status names the program.
 func TestForeignProgram(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	c := untagged(w.tap("t1", "tag=10"), 10)
@@ -271,6 +278,7 @@ func TestForeignProgram(t *testing.T) {
 }
 
 func TestOfctlPortConfig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.open(a, b)

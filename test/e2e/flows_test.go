@@ -87,6 +87,7 @@ func TestFlows(t *testing.T) {
 
 // A security group is connection tracking, which is not for the lane: why says so.
 func TestFlowsSecurityGroup(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.rules("br-int", append([]string{
 		"table=60,priority=10,ip,dl_src=" + p.vm1.MAC.String() + ",actions=ct(table=61,zone=1)",
@@ -179,6 +180,7 @@ func TestFlowsValidate(t *testing.T) {
 // Only frames between ports of bridges that both ask for the lane take it; where one
 // of them only observes, they are counted.
 func TestFlowsOfOneBridge(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.key("xdp-offload=on", "on", "br-int")
 	p.greet()

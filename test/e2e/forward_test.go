@@ -13,6 +13,7 @@ import (
 )
 
 func TestVMToVM(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stations := []station{
 		untagged(w.veth("v1", "tag=10"), 10),
@@ -35,6 +36,7 @@ func TestVMToVM(t *testing.T) {
 
 // A known address in another VLAN is unknown: the frame stays in its VLAN.
 func TestAcrossVLANs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=20"), 20)
 	c := untagged(w.tap("t2", "tag=10"), 10) // where OVS floods to
@@ -48,6 +50,7 @@ func TestAcrossVLANs(t *testing.T) {
 }
 
 func TestUplink(t *testing.T) {
+	t.Parallel()
 	for name, add := range map[string]func(*world, string, ...string) *lab.Port{"veth": (*world).veth, "tap": (*world).tap} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -135,6 +138,7 @@ func TestFloodsAreTheSame(t *testing.T) {
 
 // Frames to a known station that are not plain enough for the lane.
 func TestFramesLeftToOVS(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	up := w.veth("up")
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
@@ -176,6 +180,7 @@ func TestFramesLeftToOVS(t *testing.T) {
 // A frame that is longer than the target's MTU is not for the lane, and frames
 // that fit still are.
 func TestFrameLongerThanMTU(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.veth("v1", "tag=10"), 10)
 	b := untagged(w.port((*lab.Lab).AddTap, "t1", lab.PortOptions{MTU: 1400, Columns: []string{"tag=10"}}), 10)

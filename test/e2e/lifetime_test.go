@@ -37,6 +37,7 @@ func (w *world) open(a, b station) {
 // However the daemon ends, it leaves no program behind, Open vSwitch carries
 // on, and the next daemon opens the lane again.
 func TestDaemonEnds(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*world){
 		"SIGTERM": (*world).stop,
 		"SIGKILL": (*world).kill,
@@ -154,6 +155,7 @@ func (w *world) laneOpens() {
 }
 
 func TestSecondDaemon(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	second, err := w.StartSecondDaemon()
 	w.must(err)
@@ -168,6 +170,7 @@ func TestSecondDaemon(t *testing.T) {
 
 // The daemon may start before Open vSwitch does.
 func TestDaemonFirst(t *testing.T) {
+	t.Parallel()
 	l := lab.NewT(t)
 	l.Vswitchd.Kill()
 	w := &world{Lab: l, t: t}

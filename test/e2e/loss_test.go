@@ -80,6 +80,7 @@ func (w *world) tellsOfLosses(p *lab.Port, lost uint64) {
 // kernel itself closes the port: the daemon is stopped meanwhile. Few frames are
 // lost, and all of those are told of.
 func TestVethTurnsGROOff(t *testing.T) {
+	t.Parallel()
 	for name, add := range map[string]func(*world, string, ...string) *lab.Port{"from a veth": (*world).veth, "from a tap": (*world).tap} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -58,6 +58,7 @@ func (w *world) scrape(address, series string) float64 {
 // Metrics tell what happens on the lane, and go on when another daemon takes
 // over.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	for name, address := range map[string]func(w *world) string{
 		"TCP":  func(w *world) string { return "127.0.0.1:9517" },
 		"unix": func(w *world) string { return "unix:" + filepath.Join(w.Dir, "metrics.sock") },

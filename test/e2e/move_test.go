@@ -67,6 +67,7 @@ func (w *world) median(what string, took []time.Duration) time.Duration {
 // A station may announce its move in any way. From then on no frame takes the
 // lane to its old port, and soon all take the lane to the new one.
 func TestMoves(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.veth("v1", "tag=10"), 10)
 	one := untagged(w.veth("v2", "tag=10"), 10)

@@ -20,6 +20,7 @@ func (w *world) published(key string) string {
 // The status is in the database while the daemon runs, survives a takeover and goes
 // with the last daemon; writing it makes nobody look at OVS.
 func TestPublishStatus(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "--publish-status")
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.set("external_ids:mine=stays")

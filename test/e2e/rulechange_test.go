@@ -104,6 +104,7 @@ func TestRuleChange(t *testing.T) {
 // A bridge whose rules change all the time stays with OVS, and costs no other
 // bridge the lane.
 func TestRulesThatChangeAllTheTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	w.must(w.AddBridge("br9", "external_ids:xdp-offload=on"))

@@ -11,6 +11,7 @@ import (
 
 // Rules are taken over with what they have counted, and drop all the while.
 func TestTakeoverOfRules(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b, c := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10), untagged(w.veth("v3", "tag=10"), 10)
 	w.open(a, b)
@@ -58,6 +59,7 @@ func TestTakeoverOfRules(t *testing.T) {
 // What the lane has counted for a rule stays with it when other rules come and go,
 // and when a port leaves.
 func TestCountsOutliveRules(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b, c := untagged(w.veth("v1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10), untagged(w.veth("v3", "tag=10"), 10)
 	w.open(a, b)

@@ -56,6 +56,7 @@ func (w *world) dropped(from *lab.Port, b []byte, reason string) {
 // Stateless rules around NORMAL: what they allow takes the lane, what they drop
 // is dropped there, and what the lane does not know goes by OVS.
 func TestRules(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b, c := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10), untagged(w.veth("v2", "tag=10"), 10)
 	w.open(a, b)

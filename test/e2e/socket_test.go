@@ -11,6 +11,7 @@ import (
 
 // The commands of the control socket, in text.
 func TestControlSocket(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := untagged(w.veth("v1", "tag=10"), 10)
 	w.mode("on")
@@ -66,6 +67,7 @@ func TestControlSocket(t *testing.T) {
 
 // Without a daemon the tool fails and says so.
 func TestToolWithoutDaemon(t *testing.T) {
+	t.Parallel()
 	l := lab.NewT(t)
 	out, err := l.Ctl("status")
 	if err == nil || !strings.Contains(err.Error(), "ovs-xdpd") {

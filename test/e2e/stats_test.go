@@ -35,6 +35,7 @@ type (
 // Counters of OVS and of the lane add up to the frames that were sent, each
 // counted once, and status says which part took the lane.
 func TestStatsAddUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "--keepalive=1h")
 	a, b := untagged(w.veth("v1", "tag=10"), 10), untagged(w.tap("t1", "tag=10"), 10)
 	w.open(a, b)

@@ -29,6 +29,7 @@ func (w *world) refusedForTags(port string) {
 // The addresses are known in VLAN 0 too, so a lane that believes its eyes
 // delivers VLAN 10 to VLAN 0.
 func TestTagsBesideTheFrame(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	mac, host := w.NewMAC(), w.NewMAC()
 	h := &lab.TrunkHost{Name: "h10", VLAN: 10, MAC: host}
@@ -73,6 +74,7 @@ func TestTagsBesideTheFrame(t *testing.T) {
 // The same on an access port, which drops what is tagged, also with its own
 // VLAN. The sender is known there, for it has sent untagged frames as well.
 func TestTagBesideTheFrameOnAccessPort(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	h := &lab.TrunkHost{Name: "h10", VLAN: 10, MAC: w.NewMAC()}
 	access, err := w.AddTrunk("br0", "v1", true, lab.PortOptions{Columns: []string{"tag=10"}}, h)
@@ -103,6 +105,7 @@ func TestTagBesideTheFrameOnAccessPort(t *testing.T) {
 // Whoever owns the far end of a veth may turn tx-vlan-offload on and off at any
 // time: the lane follows where it must, and tells how to help.
 func TestVethPeerHidesTags(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	offload := func(value string) {
 		t.Helper()

@@ -213,6 +213,7 @@ func TestTakeover(t *testing.T) {
 
 // A daemon that has taken over and is killed gives the host back to OVS.
 func TestTakeoverThenKilled(t *testing.T) {
+	t.Parallel()
 	w, a, b := openLane(t)
 	dir := w.bpffs()
 	w.takeOver(dir)
