@@ -41,8 +41,12 @@ func (l *Lane) EachRow(start uint32) iter.Seq[Row] {
 		for i := range l.fdb.buckets {
 			b := &l.fdb.buckets[(int(start)+i)&(len(l.fdb.buckets)-1)]
 			for j := range b.Key {
-				key, word := atomic.LoadUint64(&b.Key[j]), atomic.LoadUint64(&b.Row[j])
-				if key != 0 && rowOf(word).has(laneRowFlagROW_VALID) && !yield(l.row(key, word)) {
+				key := atomic.LoadUint64(&b.Key[j])
+				if key == 0 {
+					continue
+				}
+				word := atomic.LoadUint64(&b.Row[j])
+				if rowOf(word).has(laneRowFlagROW_VALID) && !yield(l.row(key, word)) {
 					return
 				}
 			}

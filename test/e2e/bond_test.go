@@ -323,7 +323,7 @@ func TestBalanceTCPBond(t *testing.T) {
 	}
 	must(near.Hypervisor.SetLink(members[0], false, 0))
 	near.usesMember(&lab.Bond{Port: bond}, &lab.Port{Name: members[1]})
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond * lab.Patience())
 	if sent = run(); sent[members[0]] != 0 || sent[members[1]] < flows*each-keepAlive {
 		t.Errorf("with one cable the lane sent %v", sent)
 	}

@@ -76,7 +76,7 @@ func TestFlows(t *testing.T) {
 		p.drain(quiet)
 		// A keep-alive frame of the flow and one of its source each 2.5 s. A daemon that
 		// gets no CPU loses its lease.
-		if path.passed-path.reasons["lease"] > 20*uint64(lab.Patience()) || path.lane+path.passed != n {
+		if path.passed-path.reasons["lease"] > 20*uint64(lab.Patience()*lab.Patience()) || path.lane+path.passed != n {
 			p.t.Errorf("of %d frames in 13 s: %s", n, path)
 		}
 	})

@@ -35,18 +35,20 @@ var suites = []suite{
 }
 
 // anyKernel matches the end-to-end tests that no kernel and no datapath makes a
-// difference to: of keys, commands, the database, timers of the daemon. They run
-// on the host's kernel; here with -full, or as the suite "rest".
+// difference to: of keys, commands, the database, timers of the daemon; and those of
+// what the conformance set, or the programs' own tests, try on every kernel: VLANs,
+// floods, takeovers. They run on the host's kernel; here with -full, or as the suite
+// "rest".
 const anyKernel = "^Test(" +
-	"Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
-	"Conditions|ControlSocket|CountsOutliveRules|DaemonEnds|DaemonFirst|DeclaredStations|Detach|Doctor|FinishedChecksums|Flapping|FloodOfSources|FloodVLANs|" +
+	"AcrossVLANs|Addresses|Ageing|AuditAgrees|AuditClosesLane|AuditFindsUnannouncedRule|AuditLeavesNoTrace|AuditRepairsRow|BadValues|CanaryOfNothing|Capture|" +
+	"Conditions|ControlSocket|CountsOutliveRules|DaemonEnds|DaemonFirst|DeclaredStations|Detach|Doctor|FinishedChecksums|Flapping|FloodOfSources|FloodsAreTheSame|FloodVLANs|" +
 	"FlowsAudit|FlowsForced|FlowsGone|FlowsMove|FlowsOfNormal|FlowsOfOneBridge|FlowsPortChange|FlowsRuleChange|FlowsSecurityGroup|FlowsTakeover|FlowsTooMany|" +
 	"FlowsUnannounced|FlowsValidate|Flush|FrozenDaemon|FullFDB|IdleTimeout|LearningLatency|ManyRules|Metrics|MetricsAddress|Mirrors|Modes|" +
 	"MoveThatOVSLearnsLate|Moves|MovesToUnseenPorts|NewVM|OfctlPortConfig|Policing|PortBits|PortOff|PortRetagged|PortTarget|ProtectedPorts|" +
 	"PublishStatus|RuleChange|RuleClosesLane|RulesThatChangeAllTheTime|SameAddressInTwoVLANs|SecondDaemon|SeveralBridges|SomeVLANs|SpanningTree|" +
-	"SpanningTreeBlocksPort|StaticRows|StatsAddUp|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
+	"SpanningTreeBlocksPort|StaticRows|StatsAddUp|Takeover|TakeoverDetached|TakeoverFails|TakeoverGoesOn|TakeoverKeepsAudit|TakeoverKilledAtAnyMoment|" +
 	"TakeoverOfPorts|TakeoverOfRules|TakeoverThenKilled|TakeoverWhileOVSChanges|TakeoverWithOtherFlags|ToolWithoutDaemon|Top|" +
-	"TrafficWhileDaemonEnds|VMDisappears|Why)$"
+	"TrafficWhileDaemonEnds|VLANModes|VMDisappears|Why)$"
 
 // anyVersion lists the tests that need a kernel of the lab, but that its version makes
 // little difference to: each runs on one of the kernels, in turn, so the dear ones
@@ -58,26 +60,24 @@ var anyVersion = []string{
 	"TestCapture", "TestCaptureUnderLoad",
 	"TestRandomLists", "TestRandomChecksums",
 
-	"TestFloodsAreTheSame", "TestVLANModes",
 	"TestActiveBackupBond", "TestBalanceTCPBond",
 	"TestVswitchdRestarts", "TestFramesLeftToOVS",
-	"TestStationMoves", "TestAcrossVLANs",
-	"TestSLBBond", "TestTakeover",
+	"TestStationMoves", "TestJumbo",
+	"TestSLBBond", "TestVethWithoutGRO",
 	"TestFrameLongerThanMTU", "TestTapQueueFull",
 	"TestUplink", "TestVethTurnsGROOff",
 	"TestPrivilegeForVeths", "TestNIC",
 	"TestLeastPrivilege", "TestLinuxBond",
 	"TestTCPWithUnfinishedChecksums", "TestMachinesWithFinishedChecksums",
-	"TestUnfinishedChecksums", "TestJumbo",
-	"TestBondFailover", "TestLargestFrames",
-	"TestForeignProgram", "TestVethWithoutGRO",
-	"TestRules", "TestVethTurnsGROOffAndOn",
+	"TestUnfinishedChecksums", "TestLargestFrames",
+	"TestForeignProgram", "TestVethTurnsGROOffAndOn",
 	"TestFlows", "TestFlowsOVN",
+	"TestRules",
 }
 
 // measurements lists the end-to-end tests that are there for their figures: they
 // run with -full.
-var measurements = []string{"TestRatesWithUnfinishedChecksums", "TestRatesFromTapsWithUnfinishedChecksums"}
+var measurements = []string{"TestBondFailover", "TestRatesWithUnfinishedChecksums", "TestRatesFromTapsWithUnfinishedChecksums"}
 
 // others returns those in anyVersion that are not the i-th of n kernels' turn, and
 // measurements.
