@@ -168,8 +168,8 @@ func TestFlowModel(t *testing.T) {
 		}
 	}
 	for act := TagKeep; act <= TagSet; act++ {
-		if tagged[act] < 50 {
-			t.Errorf("tag action %d came %d times", act, tagged[act])
+		if tagged[act] < tables {
+			t.Errorf("tag action %d came %d times in %d tables", act, tagged[act], tables)
 		}
 	}
 }
