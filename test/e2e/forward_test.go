@@ -52,6 +52,9 @@ func TestAcrossVLANs(t *testing.T) {
 func TestUplink(t *testing.T) {
 	t.Parallel()
 	for name, add := range map[string]func(*world, string, ...string) *lab.Port{"veth": (*world).veth, "tap": (*world).tap} {
+		if testing.Short() && name == "tap" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			up := add(w, "up")

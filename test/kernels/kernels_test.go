@@ -6,6 +6,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,5 +120,41 @@ func TestMatrix(t *testing.T) {
 	}
 	if putMatrix(dir, want) == nil {
 		t.Error("no error without the marks")
+	}
+}
+
+// A test that is named here and has another name by now would run where it should not,
+// or nowhere.
+func TestNamesOfTests(t *testing.T) {
+	named := func(dir string) (names []string) {
+		files, err := filepath.Glob(filepath.Join("../..", dir, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no tests in %s: %v", dir, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+				names = append(names, m[1])
+			}
+		}
+		return names
+	}
+	programs, end := named("bpf"), named("test/e2e")
+	for _, name := range slices.Concat(anyVersion, measurements) {
+		if !slices.Contains(programs, name) && !slices.Contains(end, name) {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	list := strings.TrimSuffix(strings.TrimPrefix(anyKernel, "^Test("), ")$")
+	for _, name := range strings.Split(list, "|") {
+		if !slices.Contains(end, "Test"+name) {
+			t.Errorf("there is no end-to-end Test%s", name)
+		}
+		if slices.Contains(anyVersion, "Test"+name) && !slices.Contains(programs, "Test"+name) {
+			t.Errorf("Test%s runs on the host alone, and on one of the kernels", name)
+		}
 	}
 }

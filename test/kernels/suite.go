@@ -53,13 +53,26 @@ const anyKernel = "^Test(" +
 
 // anyVersion lists the tests that need a kernel of the lab, but that its version makes
 // little difference to: each runs on one of the kernels, in turn, so the dear ones
-// come in pairs; with -full on all. First the programs by random frames; what each
-// case of a frame comes to is tested on every kernel. Then end to end.
+// come in pairs; with -full on all. First the programs by random frames and many
+// writers, and what their tables hold; what each case of a frame comes to is tested on
+// every kernel. Then end to end.
 var anyVersion = []string{
 	"TestFlowModel", "TestModel",
 	"TestRandomFinish", "TestRandomKeys",
 	"TestCapture", "TestCaptureUnderLoad",
 	"TestRandomLists", "TestRandomChecksums",
+	"TestStress", "TestStressFlows",
+	"TestListsAreNotMixed", "TestClosingIsNotHalfSeen",
+	"TestMoveIsNotMissed", "TestMovedFlowIsNotMissed",
+	"TestReclaim", "TestReclaimLists",
+	"TestEventsLost", "TestEventBudget",
+	"TestCaptureChooses", "TestCaptureRate",
+	"TestFullNowAndThen", "TestListsComeAndGo",
+	"TestHandOverLists", "TestAdoptRefuses",
+	"TestMend", "TestMendFlows",
+	"TestPortsReadBack", "TestPortTable",
+	"TestEachRow", "TestPutRowErrors",
+	"TestProgramFindsFlows", "TestProgramFindsRows",
 
 	"TestActiveBackupBond", "TestBalanceTCPBond",
 	"TestVswitchdRestarts", "TestFramesLeftToOVS",
