@@ -87,15 +87,8 @@ func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
 	of, openFlowErr := o.openFlow(ctx, b)
 	// Last, because nothing is as short-lived as the MAC table; and also when
 	// OpenFlow failed, since this tells whether ovs-vswitchd is there at all.
-	text, err := o.config.Control.Call(ctx, "fdb/show", b.Name)
-	if err != nil {
-		err = controlError(err)
-	}
+	table, err := o.macTable(ctx, b)
 	if err := errors.Join(openFlowErr, err); err != nil {
-		return refused(err)
-	}
-	table, err := fdb.Parse(text)
-	if err != nil {
 		return refused(err)
 	}
 	states, err := o.spanningTree(ctx, b)
@@ -115,6 +108,45 @@ func (o *Observer) ask(ctx context.Context, b *ovs.Bridge) (answer, error) {
 		Bonds:        bonds,
 		FDB:          table,
 	}}, nil
+}
+
+// macTable reads the MAC table of a bridge, or takes it from memory while its totals
+// stay the same; those of a bridge that has just changed in the database are not
+// remembered, since ovs-vswitchd may be about to number its ports anew.
+func (o *Observer) macTable(ctx context.Context, b *ovs.Bridge) ([]ovs.FDBEntry, error) {
+	started := time.Now()
+	text, err := o.config.Control.Call(ctx, "fdb/stats-show", b.Name)
+	if _, ok := errors.AsType[*unixctl.CommandError](err); err != nil && !ok {
+		return nil, controlError(err)
+	}
+	var stats fdb.Stats
+	if err == nil {
+		stats, err = fdb.ParseStats(text)
+	}
+	totals := err == nil
+	o.mu.Lock()
+	kept, changed := o.memories[b.UUID].table, o.memories[b.UUID].changed
+	o.mu.Unlock()
+	if totals && kept != nil && kept.stats == stats && started.Sub(kept.read) < o.lasts {
+		return kept.rows, nil
+	}
+	if text, err = o.config.Control.Call(ctx, "fdb/show", b.Name); err != nil {
+		return nil, controlError(err)
+	}
+	rows, err := fdb.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	kept = nil
+	if totals && started.Sub(changed) >= o.settle {
+		kept = &macTable{stats: stats, rows: rows, read: started}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	m := o.memories[b.UUID]
+	m.table = kept
+	o.memories[b.UUID] = m
+	return rows, nil
 }
 
 // spanningTree reads the states of the interfaces of a bridge with STP or

@@ -9,7 +9,9 @@
 // can't be asked about carries a DetailError; without a database or a control
 // socket there is no Snapshot at all.
 //
-// The MAC table is read at every Look. The OpenFlow part is kept until Forget,
+// The MAC table is read when its totals say that it has changed, and once a minute
+// whatever they say: as text it costs ovs-vswitchd, and all that waits for it, time
+// for each of its rows. The OpenFlow part is kept until Forget,
 // since nothing but a flow monitor can tell that it changed; listening to one
 // is the caller's affair, and so is telling one ovs-vswitchd from the next. The
 // package judges nothing: an FDB row of an unknown port stays in the Snapshot.
@@ -24,6 +26,7 @@ import (
 	"time"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
 )
 
@@ -74,6 +77,8 @@ const (
 	// OpenFlow part is read anew at every Look: ovs-vswitchd needs a moment
 	// to do what the database says.
 	settleTime = 2 * time.Second
+	// tableLasts is how long a MAC table is kept whose totals stay the same.
+	tableLasts = time.Minute
 )
 
 // Observer looks at one Open vSwitch instance. Its methods may be called from
@@ -81,6 +86,7 @@ const (
 type Observer struct {
 	config Config
 	settle time.Duration
+	lasts  time.Duration
 
 	looking sync.Mutex // held by Look
 
@@ -97,6 +103,15 @@ type memory struct {
 	// fragMode is kept also while the bridge settles, since nothing in the
 	// database changes it; "" if it has to be read.
 	fragMode string
+	table    *macTable // nil if it has to be read
+}
+
+// macTable is a MAC table and the totals of the time before it was read: while they
+// stay the same, so has the table since then.
+type macTable struct {
+	stats fdb.Stats
+	rows  []ovs.FDBEntry
+	read  time.Time
 }
 
 // New returns an Observer that has not looked yet.
@@ -104,7 +119,7 @@ func New(c Config) *Observer {
 	if c.Want == nil {
 		c.Want = func(*ovs.Bridge) bool { return true }
 	}
-	return &Observer{config: c, settle: settleTime, memories: map[string]memory{}}
+	return &Observer{config: c, settle: settleTime, lasts: tableLasts, memories: map[string]memory{}}
 }
 
 // Forget makes the next Look read the OpenFlow part of the bridge anew. A

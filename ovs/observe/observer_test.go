@@ -33,6 +33,7 @@ type fake struct {
 	calls    map[string]int // by "method bridge"
 	failures map[string]error
 	hidden   map[string]int
+	learned  int // of each bridge, in all; 0: it does not tell
 	asking   int
 	most     int // most asked at once
 	onAsk    func()
@@ -93,6 +94,12 @@ func (f *fake) Call(_ context.Context, method string, args ...string) (string, e
 		return "", err
 	}
 	switch method {
+	case "fdb/stats-show":
+		if f.learned > 0 {
+			return fmt.Sprintf("Statistics for bridge \"%s\":\n  Current/maximum MAC entries in the table: 1/8192\n"+
+				"  Total number of learned MAC entries     : %d\n  Total number of expired MAC entries     : 0\n"+
+				"  Total number of evicted MAC entries     : 0\n  Total number of port moved MAC entries  : 0\n", args[0], f.learned), nil
+		}
 	case "fdb/show":
 		return " port  VLAN  MAC                Age\n   99    10  52:54:00:00:00:01    3\n", nil
 	case "bridge/dump-flows":
@@ -370,4 +377,44 @@ func TestLookAsksSomeAtATime(t *testing.T) {
 	if f.most > concurrency || f.most < 2 {
 		t.Errorf("%d bridges asked at once, want 2 to %d", f.most, concurrency)
 	}
+}
+
+// The MAC table is read again when its totals say so, when the bridge has changed in
+// the database, and when it is old.
+func TestLookKeepsTable(t *testing.T) {
+	f := newFake("a")
+	o := f.watch()
+	reads := func(what string, want int) {
+		t.Helper()
+		before := f.calls["fdb/show a"]
+		if rows := look(t, o)["a"].Detail.FDB; len(rows) != 1 {
+			t.Errorf("%s: rows %v", what, rows)
+		}
+		if n := f.calls["fdb/show a"] - before; n != want {
+			t.Errorf("%s: the table was read %d times, want %d", what, n, want)
+		}
+	}
+	reads("first", 1)
+	reads("no totals", 1)
+	f.learned = 1
+	reads("totals", 1)
+	reads("the same totals", 0)
+	o.ForgetAll()
+	reads("the OpenFlow part forgotten", 0)
+	f.learned = 2
+	reads("a station learned", 1)
+	reads("nothing since", 0)
+	f.bridges["a"]["x"] = "1"
+	o.settle = time.Hour
+	reads("changed in the database", 1)
+	reads("changed a moment ago", 1)
+	o.settle = 0
+	reads("stands still", 1)
+	reads("still", 0)
+	o.lasts = 0
+	reads("old", 1)
+	o.lasts = time.Hour
+	reads("young", 0)
+	f.failures["fdb/stats-show a"] = &unixctl.CommandError{Method: "fdb/stats-show", Text: "not a valid command"}
+	reads("no totals again", 1)
 }

@@ -5,6 +5,8 @@ package observe
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
+	"maps"
 	"net"
 	"os"
 	"runtime"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovs-xdp/ovs-xdp/ovs"
+	"github.com/ovs-xdp/ovs-xdp/ovs/fdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ofctl"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb"
 	"github.com/ovs-xdp/ovs-xdp/ovs/ovsdb/ovstest"
@@ -252,5 +255,85 @@ func TestOpenVSwitchDatabaseKilled(t *testing.T) {
 		t.Errorf("Look without a database: %+v", snap)
 	} else {
 		t.Log(err)
+	}
+}
+
+// What is kept of the MAC table is what OVS has, whatever has changed it.
+func TestOpenVSwitchTableIsKept(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	kept := func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return slices.ContainsFunc(slices.Collect(maps.Values(h.memories)), func(m memory) bool { return m.table != nil })
+	}
+	rows := func(list []ovs.FDBEntry) []string {
+		var out []string
+		for _, e := range list {
+			out = append(out, fmt.Sprintf("%d %d %s %t", e.OFPort, e.VLAN, e.MAC, e.Static))
+		}
+		slices.Sort(out)
+		return out
+	}
+	// show is the table as OVS prints it now, without ages and order.
+	show := func() []string {
+		t.Helper()
+		list, err := fdb.Parse(h.Run("ovs-appctl", "fdb/show", "br0") + "\n") // Run trims
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows(list)
+	}
+	at := func(device, mac, tag string) func() {
+		return func() { h.send(t, device, "ffffffffffff "+mac+tag+payload) }
+	}
+	ctl := func(args ...string) func() { return func() { h.Run("ovs-appctl", args...) } }
+	const tag10 = "8100000a"
+	for _, step := range []struct {
+		what    string
+		do      func()
+		changes bool
+	}{
+		{"a station", at("vm0p", "525400000001", ""), true},
+		{"the same again", at("vm0p", "525400000001", ""), false},
+		{"another", at("vm1p", "525400000002", tag10), true},
+		{"one moves", at("vm1p", "525400000001", tag10), true},
+		{"and back", at("vm0p", "525400000001", ""), true},
+		{"two change places", func() { at("vm1p", "525400000001", tag10)(); at("vm0p", "525400000002", "")() }, true},
+		{"a static row", ctl("fdb/add", "br0", "vm1", "10", "52:54:00:00:00:03"), true},
+		{"one that was learned becomes static", ctl("fdb/add", "br0", "vm0", "10", "52:54:00:00:00:02"), true},
+		{"a static row goes", ctl("fdb/del", "br0", "10", "52:54:00:00:00:03"), true},
+		{"flushed", ctl("fdb/flush", "br0"), true},
+		{"learned again, elsewhere", func() { at("vm0p", "525400000001", "")(); at("vm1p", "525400000002", tag10)() }, true},
+		{"totals cleared", ctl("fdb/stats-clear", "br0"), false},
+		{"moved since", at("vm1p", "525400000001", tag10), true},
+		{"a port goes", func() { h.Vsctl("del-port", "vm1") }, true},
+		{"a port comes back with another number", func() {
+			h.Vsctl("add-port", "br0", "vm1", "--", "set", "interface", "vm1", "ofport_request=7")
+		}, false},
+		{"learned there", at("vm1p", "525400000001", tag10), true},
+		{"its number changes", func() { h.Vsctl("set", "interface", "vm1", "ofport_request=9") }, true},
+	} {
+		for start := time.Now(); !kept(); time.Sleep(50 * time.Millisecond) {
+			if look(t, h.Observer); time.Since(start) > 10*time.Second {
+				t.Fatalf("%s: the table is never kept", step.what)
+			}
+		}
+		was := show()
+		step.do()
+		now := was
+		for start := time.Now(); step.changes && slices.Equal(was, now) && time.Since(start) < 5*time.Second; time.Sleep(10 * time.Millisecond) {
+			now = show()
+		}
+		if step.changes == slices.Equal(was, now) {
+			t.Errorf("%s: was %q, is %q", step.what, was, now)
+		}
+		for range 20 { // and also after ovs-vswitchd has had a moment
+			got, now := rows(look(t, h.Observer)["br0"].Detail.FDB), show()
+			if !slices.Equal(got, now) {
+				t.Fatalf("%s: the table is %q, kept is %q", step.what, now, got)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 }
