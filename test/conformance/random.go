@@ -128,7 +128,11 @@ func (g *generator) bridge(i int) Bridge {
 	case n < 60:
 		b.Mirrors = append(b.Mirrors, g.mirror(i))
 		if g.chance(20) {
-			b.Mirrors = append(b.Mirrors, g.mirror(i))
+			// Which of two is first, OVS's UUIDs tell; that matters where one copies to
+			// a VLAN, and the port of the other is in it.
+			if m := g.mirror(i); m.OutputVLAN == 0 && b.Mirrors[0].OutputVLAN == 0 {
+				b.Mirrors = append(b.Mirrors, m)
+			}
 		}
 	case n < 66:
 		b.STP = true
