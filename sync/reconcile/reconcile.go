@@ -53,7 +53,8 @@ const (
 	interval = time.Second
 	// lookTimeout bounds one look at OVS.
 	lookTimeout = 3 * time.Second
-	// relook is how often everything is read again without a reason.
+	// relook is how often everything is read again without a reason, but for MAC
+	// tables, which the observer keeps while their totals stay the same.
 	relook = 10 * time.Second
 )
 

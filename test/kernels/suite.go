@@ -30,7 +30,7 @@ var suites = []suite{
 	{name: "bpf", pkg: "bpf", timeout: 10 * time.Minute, deal: true, skip: "^TestTableModel$"}, // which runs nothing in the kernel
 	{name: "host", pkg: "sync/host", timeout: 10 * time.Minute},
 	{name: "e2e", pkg: "test/e2e", timeout: 25 * time.Minute, deal: true, skip: elsewhere},
-	// One bridge with ports of all VLAN modes, of whose frames the lane takes 30.
+	// One bridge with ports of all VLAN modes, of whose frames the lane takes 32.
 	{name: "conformance", pkg: "test/conformance", timeout: 10 * time.Minute,
 		args: []string{"-cases", "1", "-pipelines", "0", "-tables", "10", "-seed", "29", "-frames", "60"}},
 }
